@@ -1,0 +1,54 @@
+// swift-tools-version: 6.1
+import PackageDescription
+
+/// Every room treats a warning as an error: `-warnings-as-errors` is passed by the Makefile so that
+/// a newer compiler's new warnings never break somebody else's build of a dependency.
+let settings: [SwiftSetting] = [.swiftLanguageMode(.v6), .enableUpcomingFeature("ExistentialAny")]
+
+let package = Package(
+  name: "vhdfs",
+  products: [.executable(name: "vhdfs", targets: ["vhdfs"])],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
+  ],
+  targets: [
+    // What C declares and Swift cannot reach by itself: one header of inline functions.
+    .target(name: "LinuxSystem"),
+    .systemLibrary(name: "CFuse", pkgConfig: "fuse3", providers: [.apt(["libfuse3-dev"])]),
+    .systemLibrary(name: "CISAL", providers: [.apt(["libisal-dev"])]),
+
+    .target(
+      name: "Storage",
+      dependencies: ["LinuxSystem", .product(name: "SystemPackage", package: "swift-system")],
+      swiftSettings: settings),
+    .target(name: "VHD", dependencies: ["Storage"], swiftSettings: settings),
+    .target(name: "VHDX", dependencies: ["Storage", "CISAL"], swiftSettings: settings),
+    .target(
+      name: "VirtualDisk", dependencies: ["Storage", "VHD", "VHDX"], swiftSettings: settings),
+    .target(name: "GuestLayout", swiftSettings: settings),
+    .target(
+      name: "ImageManagement", dependencies: ["Storage", "VHD", "VHDX", "VirtualDisk", "GuestLayout"],
+      swiftSettings: settings),
+    .target(
+      name: "MountedView",
+      dependencies: [
+        "CFuse", "LinuxSystem", "Storage", "VirtualDisk", "GuestLayout", "ImageManagement",
+        .product(name: "Logging", package: "swift-log"),
+      ],
+      swiftSettings: settings),
+    .executableTarget(
+      name: "vhdfs",
+      dependencies: [
+        "Storage", "VHD", "VHDX", "VirtualDisk", "ImageManagement", "MountedView",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Logging", package: "swift-log"),
+      ],
+      swiftSettings: settings),
+
+    .testTarget(name: "StorageTests", dependencies: ["Storage"], swiftSettings: settings),
+    .testTarget(name: "VHDTests", dependencies: ["VHD", "Storage"], swiftSettings: settings),
+    .testTarget(name: "VHDXTests", dependencies: ["VHDX", "Storage"], swiftSettings: settings),
+    .testTarget(name: "VirtualDiskTests", dependencies: ["VirtualDisk"], swiftSettings: settings),
+  ])

@@ -1,0 +1,38 @@
+/* System calls and constants that Glibc's Swift overlay does not offer: calls with GNU extensions, and calls newer
+   than the C library. Each wrapper is a single call; errors are errno's. Only plain types stand here, because this
+   header must not define _GNU_SOURCE where Swift imports it. */
+#ifndef LINUX_SYSTEM_H
+#define LINUX_SYSTEM_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* pread that fails with EAGAIN rather than wait for the medium, or with EOPNOTSUPP where the host file system
+   cannot promise that. */
+ssize_t linux_pread_nowait(int fd, void *buffer, size_t length, off_t offset);
+
+ssize_t linux_pwrite_nowait(int fd, const void *buffer, size_t length, off_t offset);
+
+/* Opens a path beneath directory without following any link, and never a file that would block or act as a
+   terminal. */
+int linux_open_beneath(int directory, const char *path, int flags);
+
+int linux_punch_hole(int fd, off_t offset, off_t length);
+
+int linux_zero_range(int fd, off_t offset, off_t length);
+
+int linux_allocate(int fd, off_t offset, off_t length);
+
+off_t linux_seek_data(int fd, off_t offset);
+
+off_t linux_seek_hole(int fd, off_t offset);
+
+/* Open file description locks: type is F_RDLCK, F_WRLCK or F_UNLCK, on one byte. Returns 0, or -1 with errno. */
+int linux_lock_set(int fd, short type, off_t byte);
+
+/* 1 when another open file description holds a lock that excludes a write lock on the byte, 0 when none does,
+   -1 with errno otherwise. */
+int linux_lock_is_held(int fd, off_t byte);
+
+#endif

@@ -1,0 +1,17 @@
+/// What stands in for the system behind a `HostFile` in tests: records, loses, tears or fails what is asked of it.
+///
+/// Every call may come from any thread. Errors are thrown as the system would report them.
+public protocol HostFileDouble: AnyObject, Sendable {
+  /// Reads up to the buffer's length at `offset`; returns the bytes read, fewer only at the end of the file.
+  func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(ImageError) -> Int
+  /// Writes all of `bytes` at `offset`, growing the file where needed.
+  func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws(ImageError)
+  /// Makes all earlier writes, resizes and holes durable.
+  func flush() throws(ImageError)
+  /// The size in bytes.
+  func size() throws(ImageError) -> UInt64
+  /// Grows with zeros, or cuts.
+  func resize(to size: UInt64) throws(ImageError)
+  /// Makes the range read as zero; gives its room back where the host can. The size stays.
+  func punch(at offset: UInt64, length: UInt64) throws(ImageError)
+}
