@@ -1,9 +1,11 @@
-// swift-tools-version: 6.1
+// swift-tools-version: 6.2
 import PackageDescription
 
-/// Every room treats a warning as an error: `-warnings-as-errors` is passed by the Makefile so that
-/// a newer compiler's new warnings never break somebody else's build of a dependency.
-let settings: [SwiftSetting] = [.swiftLanguageMode(.v6), .enableUpcomingFeature("ExistentialAny")]
+/// The Makefile sets VHDFS_STRICT, which makes an error of each warning in these targets (and in no dependency). A
+/// plain `swift build` does not, so that a newer compiler's new warnings break nobody's build.
+let strict: [SwiftSetting] =
+  Context.environment["VHDFS_STRICT"] == nil ? [] : [.treatAllWarnings(as: .error)]
+let settings: [SwiftSetting] = [.swiftLanguageMode(.v6), .enableUpcomingFeature("ExistentialAny")] + strict
 
 let package = Package(
   name: "vhdfs",
@@ -44,6 +46,7 @@ let package = Package(
         "Storage", "VHD", "VHDX", "VirtualDisk", "ImageManagement", "MountedView",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
+        .product(name: "SystemPackage", package: "swift-system"),
       ],
       swiftSettings: settings),
 
@@ -51,4 +54,8 @@ let package = Package(
     .testTarget(name: "VHDTests", dependencies: ["VHD", "Storage"], swiftSettings: settings),
     .testTarget(name: "VHDXTests", dependencies: ["VHDX", "Storage"], swiftSettings: settings),
     .testTarget(name: "VirtualDiskTests", dependencies: ["VirtualDisk"], swiftSettings: settings),
+    .testTarget(
+      name: "ImageManagementTests", dependencies: ["ImageManagement", "Storage", "VirtualDisk"],
+      swiftSettings: settings),
+    .testTarget(name: "CommandTests", swiftSettings: settings),
   ])

@@ -1,0 +1,49 @@
+import Storage
+import VirtualDisk
+
+/// The files of a chain from leaf to root, each with its state: the contents of `control/chain`, and what
+/// `info --chain` prints.
+///
+/// In text each file's lines begin with `depth N`; in JSON the files are the members of `chain`. A file that could not
+/// be opened is the last, with `state error` and the reason.
+public struct ChainReport: Sendable {
+  let links: [ChainLink]
+
+  /// - Parameter links: leaf first.
+  public init(_ links: [ChainLink]) {
+    self.links = links
+  }
+
+  /// The whole report, ended by a newline.
+  public func bytes(as format: ReportFormat) -> [UInt8] {
+    var output = ReportBytes()
+    switch format {
+    case .text:
+      for (depth, link) in links.enumerated() { output.appendLines(link.fields(depth: depth)) }
+    case .json:
+      output.append("{\n  \"chain\": [")
+      for (depth, link) in links.enumerated() {
+        output.append(depth == 0 ? "\n    " : ",\n    ")
+        output.appendObject(link.fields(depth: depth), margin: "    ")
+      }
+      output.append(links.isEmpty ? "]\n}\n" : "\n  ]\n}\n")
+    }
+    return output.bytes
+  }
+}
+
+extension ChainLink {
+  func fields(depth: Int) -> [ReportField] {
+    var fields = [ReportField("depth", .number(UInt64(depth))), ReportField("path", .text(path))]
+    switch facts {
+    case .success(let facts):
+      fields += facts.fields(parentPath: nil)
+      fields.append(ReportField("state", .text("ok")))
+      fields += facts.stateFields
+    case .failure(let error):
+      fields.append(ReportField("state", .text("error")))
+      fields.append(ReportField("reason", .text(error.description)))
+    }
+    return fields
+  }
+}

@@ -1,0 +1,95 @@
+import Storage
+
+/// One fact of a report.
+struct ReportField {
+  enum Value {
+    /// From a file, a user or the system: escaped when it is written, whatever the form.
+    case text(String)
+    case number(UInt64)
+    /// `1` or `0` in text, `true` or `false` in JSON.
+    case flag(Bool)
+  }
+
+  let key: StaticString
+  let value: Value
+
+  init(_ key: StaticString, _ value: Value) {
+    self.key = key
+    self.value = value
+  }
+}
+
+/// The bytes of a report while it is being written.
+///
+/// Written by hand and not through a JSON encoder: keys keep the documented order, a map of millions of ranges is
+/// written piece by piece, and nothing is allocated for a number.
+struct ReportBytes {
+  var bytes: [UInt8] = []
+
+  mutating func append(_ text: StaticString) {
+    text.withUTF8Buffer { bytes.append(contentsOf: $0) }
+  }
+
+  mutating func append(_ number: UInt64) {
+    var digits: (UInt64, UInt64, UInt32) = (0, 0, 0)  // 20 bytes: the longest 64-bit number
+    withUnsafeMutableBytes(of: &digits) { digits in
+      var rest = number
+      var first = digits.count
+      repeat {
+        first -= 1
+        digits[first] = UInt8(ascii: "0") + UInt8(rest % 10)
+        rest /= 10
+      } while rest > 0
+      bytes.append(contentsOf: digits[first...])
+    }
+  }
+
+  /// A value of a text line: control bytes and backslashes are escaped, so that it stays one line.
+  mutating func appendEscaped(_ text: String) {
+    bytes.append(contentsOf: escaped(text).utf8)
+  }
+
+  /// A JSON string: escaped as in text first, and then by JSON's own rules, of which quotes and backslashes are left.
+  mutating func appendQuoted(_ text: String) {
+    append("\"")
+    for byte in escaped(text).utf8 {
+      if byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "\\") { bytes.append(UInt8(ascii: "\\")) }
+      bytes.append(byte)
+    }
+    append("\"")
+  }
+
+  /// `KEY VALUE` lines.
+  mutating func appendLines(_ fields: [ReportField]) {
+    for field in fields {
+      append(field.key)
+      append(" ")
+      switch field.value {
+      case .text(let text): appendEscaped(text)
+      case .number(let number): append(number)
+      case .flag(let flag): append(flag ? "1" : "0")
+      }
+      append("\n")
+    }
+  }
+
+  /// A JSON object with one member a line, indented by `margin` and two spaces more; no newline at its end.
+  mutating func appendObject(_ fields: [ReportField], margin: StaticString = "") {
+    append("{")
+    for (index, field) in fields.enumerated() {
+      append(index == 0 ? "\n" : ",\n")
+      append(margin)
+      append("  \"")
+      append(field.key)
+      append("\": ")
+      switch field.value {
+      case .text(let text): appendQuoted(text)
+      case .number(let number): append(number)
+      case .flag(let flag): append(flag ? "true" : "false")
+      }
+    }
+    append("\n")
+    append(margin)
+    append("}")
+  }
+}

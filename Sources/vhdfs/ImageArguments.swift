@@ -1,0 +1,25 @@
+import ArgumentParser
+import Storage
+import SystemPackage
+import VirtualDisk
+
+/// What the commands that look at one image have in common.
+struct ImageArguments: ParsableArguments {
+  @Argument(help: ArgumentHelp("The image: a .vhd, .avhd, .vhdx or .avhdx file.", valueName: "image"), completion: .file())
+  var image: String
+
+  @Option(
+    help: ArgumentHelp("A directory where parents may be found, besides the image's own. May be given again.", valueName: "dir"),
+    completion: .directory)
+  var parents: [String] = []
+
+  /// The image's name without directories.
+  var name: String { FilePath(image).lastComponent?.string ?? image }
+
+  /// A library of this one image, which changes nothing. Doubts are told on the standard error.
+  func openLibrary() throws(ImageError) -> DiskLibrary {
+    try DiskLibrary(sources: [image], parentDirectories: parents, isReadOnly: true) { doubt in
+      writeToStandardError("vhdfs: warning: \(doubt)\n")
+    }
+  }
+}

@@ -1,0 +1,54 @@
+import ArgumentParser
+import ImageManagement
+import Storage
+import VirtualDisk
+
+struct InfoCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "info",
+    abstract: "Shows what an image is, or the files of its chain.",
+    discussion: """
+      Prints one fact a line, a key and a value; docs/control-files.md tells what each means. The image is only \
+      read. Of an image that a running mount holds, the mount is asked.
+
+      EXAMPLES
+        vhdfs info disk.vhdx
+        vhdfs info --json disk.vhdx
+        vhdfs info --chain --parents /srv/bases checkpoint.avhdx
+      """)
+
+  @OptionGroup var arguments: ImageArguments
+
+  @Flag(help: "Show the files from the image to the root of its chain, each with its state.")
+  var chain = false
+
+  @Flag(help: "Print JSON.")
+  var json = false
+
+  func run() throws {
+    try StandardOutput.write(chain ? chainReport() : infoReport())
+  }
+
+  private var format: ReportFormat { json ? .json : .text }
+
+  private func infoReport() throws(ImageError) -> [UInt8] {
+    if let answer = RunningMount.answer(about: arguments.image, "info", as: format) { return answer }
+    let library = try arguments.openLibrary()
+    let entry = try library.entry(named: arguments.name)
+    if case .failure(let error) = entry.facts { throw error }
+    var parentPath: String?
+    if case .success(let facts) = entry.facts, facts.type == .differencing {
+      // Where the parent was found says more than where the image thinks it is; a broken chain is told by --chain.
+      let links = try library.chain(of: arguments.name)
+      if links.count > 1, case .success = links[1].facts { parentPath = links[1].path }
+    }
+    return InfoReport(entry, parentPath: parentPath).bytes(as: format)
+  }
+
+  private func chainReport() throws(ImageError) -> [UInt8] {
+    if let answer = RunningMount.answer(about: arguments.image, "chain", as: format) { return answer }
+    let links = try arguments.openLibrary().chain(of: arguments.name)
+    if links.count == 1, case .failure(let error) = links[0].facts { throw error }
+    return ChainReport(links).bytes(as: format)
+  }
+}

@@ -1,0 +1,10 @@
+import ArgumentParser
+
+extension VHDFS {
+  /// In the order in which `--help` lists them.
+  static let subcommands: [any ParsableCommand.Type] = [
+    InfoCommand.self,
+    MapCommand.self,
+    CreateCommand.self,
+  ]
+}
