@@ -29,7 +29,7 @@ let package = Package(
     .target(name: "VHDX", dependencies: ["Storage", "CISAL"], swiftSettings: settings),
     .target(
       name: "VirtualDisk", dependencies: ["Storage", "VHD", "VHDX"], swiftSettings: settings),
-    .target(name: "GuestLayout", swiftSettings: settings),
+    .target(name: "GuestLayout", dependencies: ["Storage", "CISAL"], swiftSettings: settings),
     .target(
       name: "ImageManagement", dependencies: ["Storage", "VHD", "VHDX", "VirtualDisk", "GuestLayout"],
       swiftSettings: settings),
@@ -50,6 +50,17 @@ let package = Package(
       ],
       swiftSettings: settings),
 
+    // What tests share: images, patterns, programs, mounts.
+    .target(name: "TestSystem", path: "Tests/TestSystem"),
+    .target(
+      name: "TestSupport",
+      dependencies: ["LinuxSystem", "TestSystem"],
+      path: "Tests/TestSupport", swiftSettings: settings),
+    .testTarget(
+      name: "GuestLayoutTests", dependencies: ["GuestLayout", "Storage", "TestSupport"], swiftSettings: settings),
+    .testTarget(
+      name: "CorpusTests", dependencies: ["VirtualDisk", "Storage", "TestSupport"], swiftSettings: settings),
+    .testTarget(name: "MountTests", dependencies: ["TestSupport"], swiftSettings: settings),
     .testTarget(name: "StorageTests", dependencies: ["Storage"], swiftSettings: settings),
     .testTarget(name: "VHDTests", dependencies: ["VHD", "Storage"], swiftSettings: settings),
     .testTarget(name: "VHDXTests", dependencies: ["VHDX", "Storage"], swiftSettings: settings),
