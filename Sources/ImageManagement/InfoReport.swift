@@ -64,8 +64,12 @@ extension ImageFacts {
     fields.append(ReportField("physical_sector_size", .number(UInt64(physicalSectorSize))))
     fields.append(ReportField("virtual_disk_id", .text(virtualDiskID.description)))
     if let dataWriteGUID { fields.append(ReportField("data_write_guid", .text(dataWriteGUID.description))) }
-    if let path = parentPath ?? recordedParentPaths.first { fields.append(ReportField("parent_path", .text(path))) }
-    if let parentIdentifier { fields.append(ReportField("parent_identifier", .text(parentIdentifier.description))) }
+    if let path = parentPath ?? recordedParentPaths.first {
+      fields.append(ReportField("parent_path", .text(path)))
+    }
+    if let parentIdentifier {
+      fields.append(ReportField("parent_identifier", .text(parentIdentifier.description)))
+    }
     if !creator.isEmpty { fields.append(ReportField("creator", .text(creator))) }
     return fields
   }

@@ -10,9 +10,8 @@ struct ByteCount: ExpressibleByArgument, Equatable {
 
   init?(argument: String) {
     let digits = argument.prefix { ("0"..."9").contains($0) }
-    guard let number = UInt64(digits), let shift = ByteCount.shift(of: argument.dropFirst(digits.count)) else {
-      return nil
-    }
+    guard let number = UInt64(digits), let shift = ByteCount.shift(of: argument.dropFirst(digits.count))
+    else { return nil }
     let product = number.multipliedReportingOverflow(by: 1 << shift)
     guard !product.overflow else { return nil }
     bytes = product.partialValue

@@ -5,11 +5,15 @@ import VirtualDisk
 
 /// What the commands that look at one image have in common.
 struct ImageArguments: ParsableArguments {
-  @Argument(help: ArgumentHelp("The image: a .vhd, .avhd, .vhdx or .avhdx file.", valueName: "image"), completion: .file())
+  @Argument(
+    help: ArgumentHelp("The image: a .vhd, .avhd, .vhdx or .avhdx file.", valueName: "image"),
+    completion: .file())
   var image: String
 
   @Option(
-    help: ArgumentHelp("A directory where parents may be found, besides the image's own. May be given again.", valueName: "dir"),
+    help: ArgumentHelp(
+      "A directory where parents may be found, besides the image's own. May be given again.", valueName: "dir"
+    ),
     completion: .directory)
   var parents: [String] = []
 

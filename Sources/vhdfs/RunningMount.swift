@@ -19,7 +19,9 @@ enum RunningMount {
   }
 
   /// Copies an answer that may be long to the standard output; false when no mount holds the image.
-  static func copyAnswer(about image: String, _ fact: String, as format: ReportFormat) throws(ImageError) -> Bool {
+  static func copyAnswer(
+    about image: String, _ fact: String, as format: ReportFormat
+  ) throws(ImageError) -> Bool {
     guard let file = open(fact, about: image, as: format) else { return false }
     defer { try? file.close() }
     while true {
@@ -28,7 +30,8 @@ enum RunningMount {
         piece = try read(file)
       } catch {
         let cause = error as? Errno ?? .ioError
-        throw ImageError(errno: cause, "\(escaped(image)): the mount that holds it did not answer: \(cause.description)")
+        throw ImageError(
+          errno: cause, "\(escaped(image)): the mount that holds it did not answer: \(cause.description)")
       }
       guard let piece else { return true }
       try StandardOutput.write(piece)
