@@ -117,3 +117,18 @@ public struct HostFileStatus: Hashable, Sendable {
     self.modified = modified
   }
 }
+
+extension HostFile {
+  /// Makes the range read as zero and keeps its room on the host, where the host can do so.
+  public func zeroInPlace(at offset: UInt64, length: UInt64) throws(ImageError) {
+    if let double { return try double.punch(at: offset, length: length) }
+    guard length > 0 else { return }
+    while linux_zero_range(descriptor, off_t(offset), off_t(length)) != 0 {
+      switch errno {
+      case EINTR: continue
+      case EOPNOTSUPP: return try writeZeros(at: offset, length: length)
+      default: throw systemError("zeroing \(length) bytes", at: offset, errno)
+      }
+    }
+  }
+}

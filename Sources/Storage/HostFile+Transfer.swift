@@ -65,6 +65,15 @@ extension HostFile {
     }
   }
 
+  /// Writes an array; for tables, not for payload.
+  public func write(_ bytes: [UInt8], at offset: UInt64) throws(ImageError) {
+    // The array's own accessor cannot pass a typed error on.
+    let result: Result<Void, ImageError> = bytes.withUnsafeBytes { buffer in
+      Result { () throws(ImageError) in try write(buffer, at: offset) }
+    }
+    try result.get()
+  }
+
   private func endOfFile(_ length: Int, at offset: UInt64) -> ImageError {
     ImageError(
       .wrongDataType,

@@ -1,0 +1,201 @@
+import Storage
+
+/// Where a file has room for new blocks.
+///
+/// Invariants:
+/// - Room at or behind `end` was never used in this session and reads as zero: the file grew there.
+/// - Holes are handed out only after `adopt` (the whole block table was looked through), and only after they were made
+///   to read as zero (`ready`).
+/// - Room that a block gave up waits in `released` until the change of the table is durable and every operation that
+///   may have resolved it has ended.
+struct SpaceMap: ~Copyable {
+  /// The first byte behind everything in use, a multiple of 1 MiB.
+  private(set) var end: UInt64
+  /// The file's size as grown by us.
+  private(set) var fileSize: UInt64
+  /// Holes of one block each that read as zero.
+  private var ready: [UInt64] = []
+  /// One bit per MiB below `adoptedEnd`; 1: free. Nil until the table was looked through.
+  private var free: [UInt64]?
+  private var freeMayHaveRuns = false
+  private var nextFit: UInt64 = 0
+  private var released: [Released] = []
+  /// Released for good before the table was looked through.
+  private var freedEarly: [Range<UInt64>] = []
+
+  struct Released {
+    var range: Range<UInt64>
+    var epoch: UInt64
+    var change: UInt64
+  }
+
+  /// Growing by less than this costs a system call too often; unused room is cut at the clean close.
+  static let growth: UInt64 = 128 << 20
+
+  init(fileSize: UInt64) {
+    self.fileSize = fileSize
+    end = (fileSize + VHDX.mebibyte - 1) / VHDX.mebibyte * VHDX.mebibyte
+  }
+
+  /// Fresh room at the end of the file, which is grown if needed.
+  mutating func allocateAtEnd(_ length: UInt64, file: HostFile) throws(ImageError) -> UInt64 {
+    let place = end
+    let needed = place + length
+    if needed > fileSize {
+      let wanted = max(needed, fileSize + SpaceMap.growth)
+      do {
+        try file.resize(to: wanted)
+        fileSize = wanted
+      } catch {
+        // A host that has no room for the reserve may have room for the block.
+        try file.resize(to: needed)
+        fileSize = needed
+      }
+    }
+    end = needed
+    return place
+  }
+
+  /// A hole that reads as zero, if one is ready.
+  mutating func takeReady() -> UInt64? { ready.popLast() }
+
+  /// Whether `prepareHoles` may find something.
+  var mayPrepareHoles: Bool { ready.isEmpty && freeMayHaveRuns }
+
+  /// Takes up to `count` holes of `length` bytes out of the free room. The caller makes them read as zero and gives
+  /// them to `addReady`.
+  mutating func takeHoles(_ length: UInt64, count: Int) -> [UInt64] {
+    var found: [UInt64] = []
+    while found.count < count, let hole = takeHole(length) { found.append(hole) }
+    return found
+  }
+
+  mutating func addReady(_ holes: [UInt64]) { ready += holes }
+
+  /// A block gives its room up. It stays untouched until `takeReclaimable` hands it out.
+  mutating func release(_ range: Range<UInt64>, epoch: UInt64, change: UInt64) {
+    released.append(Released(range: range, epoch: epoch, change: change))
+  }
+
+  /// Room whose release is durable (`committed`: the last durable change) and which nobody can still be using.
+  mutating func takeReclaimable(epoch: UInt64, committed: UInt64) -> [Range<UInt64>] {
+    guard !released.isEmpty else { return [] }
+    var result: [Range<UInt64>] = []
+    released.removeAll { item in
+      guard item.epoch + 2 <= epoch, item.change <= committed else { return false }
+      result.append(item.range)
+      return true
+    }
+    return result
+  }
+
+  var hasReleased: Bool { !released.isEmpty }
+
+  /// Room is free now.
+  mutating func addFree(_ range: Range<UInt64>) {
+    guard var map = free else {
+      freedEarly.append(range)
+      return
+    }
+    free = nil
+    SpaceMap.set(&map, range, to: true)
+    free = map
+    freeMayHaveRuns = true
+  }
+
+  /// Takes over what the look through the table found in use below `scannedEnd`.
+  mutating func adopt(used: SpaceUse, scannedEnd: UInt64) {
+    // Up to the end that was scanned only: behind it this session has allocated.
+    let mebibytes = scannedEnd / VHDX.mebibyte
+    var map = used.bits.map { ~$0 }
+    if mebibytes % 64 != 0, let last = map.indices.last { map[last] &= (1 << (mebibytes % 64)) - 1 }
+    let words = Int((end / VHDX.mebibyte + 63) / 64)
+    if map.count < words { map += [UInt64](repeating: 0, count: words - map.count) }
+    free = map
+    freeMayHaveRuns = map.contains { $0 != 0 }
+    let early = freedEarly
+    freedEarly = []
+    for range in early { addFree(range) }
+  }
+
+  /// Cuts trailing room that no block has; nil when nothing can be cut. For the clean close.
+  func cut() -> UInt64? { end < fileSize ? end : nil }
+
+  mutating func didCut(to size: UInt64) { fileSize = size }
+
+  // MARK: - Bits
+
+  private mutating func takeHole(_ length: UInt64) -> UInt64? {
+    guard freeMayHaveRuns, var map = free else { return nil }
+    free = nil
+    defer { free = map }
+    let needed = length / VHDX.mebibyte
+    let total = UInt64(map.count) * 64
+    var position = nextFit < total ? nextFit : 0
+    var runStart = position
+    var run: UInt64 = 0
+    var looked: UInt64 = 0
+    while looked < total + needed {
+      if position >= total {
+        position = 0
+        run = 0
+      }
+      let word = map[Int(position / 64)]
+      if run == 0, word == 0 {
+        let step = 64 - position % 64
+        position += step
+        looked += step
+        continue
+      }
+      if word >> (position % 64) & 1 == 1 {
+        if run == 0 { runStart = position }
+        run += 1
+        if run == needed {
+          let range = (runStart * VHDX.mebibyte)..<((runStart + needed) * VHDX.mebibyte)
+          SpaceMap.set(&map, range, to: false)
+          nextFit = runStart + needed
+          return range.lowerBound
+        }
+      } else {
+        run = 0
+      }
+      position += 1
+      looked += 1
+    }
+    freeMayHaveRuns = false
+    return nil
+  }
+
+  private static func set(_ map: inout [UInt64], _ range: Range<UInt64>, to isFree: Bool) {
+    for place in (range.lowerBound / VHDX.mebibyte)..<(range.upperBound / VHDX.mebibyte) {
+      let word = Int(place / 64)
+      if word >= map.count { map += [UInt64](repeating: 0, count: word - map.count + 1) }
+      if isFree { map[word] |= 1 << (place % 64) } else { map[word] &= ~(1 << (place % 64)) }
+    }
+  }
+}
+
+/// Which MiB of a file are in use, found by looking through the whole block table.
+struct SpaceUse {
+  private(set) var bits: [UInt64]
+  private let mebibytes: UInt64
+
+  init(fileSize: UInt64) {
+    mebibytes = (fileSize + VHDX.mebibyte - 1) / VHDX.mebibyte
+    bits = [UInt64](repeating: 0, count: Int((mebibytes + 63) / 64))
+  }
+
+  /// Notes a range as used; false when part of it was used already. What lies outside the file is left out.
+  mutating func add(_ range: Range<UInt64>) -> Bool {
+    var isNew = true
+    let last = min((range.upperBound + VHDX.mebibyte - 1) / VHDX.mebibyte, mebibytes)
+    var place = range.lowerBound / VHDX.mebibyte
+    while place < last {
+      let bit: UInt64 = 1 << (place % 64)
+      if bits[Int(place / 64)] & bit != 0 { isNew = false }
+      bits[Int(place / 64)] |= bit
+      place += 1
+    }
+    return isNew
+  }
+}

@@ -1,0 +1,121 @@
+import Storage
+
+/// A writing session: from the first change of the file to the clean close.
+extension VHDXImage {
+  public var isWriting: Bool { tables.withLock { $0.isWriting } }
+
+  public func beginWriting() throws(ImageError) {
+    try committer.withLock { (committer) throws(ImageError) in
+      guard !isWriting else { return }
+      try failIfFailed()
+      try checkWritable(committer.current.header)
+      // FileWriteGuid must be new before any other byte changes, DataWriteGuid before a reader can see a change;
+      // both are durable when the update returns. A log to be replayed stays named.
+      let (fileGUID, dataGUID) = (GUID.random(), GUID.random())
+      do throws(ImageError) {
+        try committer.current.update(file) {
+          $0.fileWriteGUID = fileGUID
+          $0.dataWriteGUID = dataGUID
+        }
+        if let overlay = tables.withLock({ $0.overlay }) { try replay(overlay, &committer) }
+      } catch {
+        throw fail(error)
+      }
+      try tables.withLock { (tables) throws(ImageError) in
+        tables.fileWriteGUID = fileGUID
+        tables.dataWriteGUID = dataGUID
+        if let overlay = tables.overlay {
+          tables.space = SpaceMap(fileSize: max(tables.space.fileSize, overlay.lastFileOffset))
+          tables.overlay = nil
+        }
+        if let copy = damagedRegionTable { try mendRegionTable(copy, &tables) }
+        tables.isWriting = true
+      }
+    }
+  }
+
+  public func finishWriting() throws(ImageError) {
+    guard isWriting else { return }
+    try commit()
+    try committer.withLock { (committer) throws(ImageError) in
+      while true {
+        try commit(&committer)
+        // Whoever changes a table after this begins a new session.
+        let isClosed = tables.withLock { (tables) -> Bool in
+          guard tables.cache.dirtyCount == 0 else { return false }
+          tables.isWriting = false
+          return true
+        }
+        if isClosed { break }
+      }
+      do throws(ImageError) {
+        // The pages of the last entry must be durable in their places before the header gives up the log.
+        if committer.logIsOpen { try file.flush() }
+        // Twice, so that both headers are fresh (2.2.2).
+        for _ in 0..<2 { try committer.current.update(file) { $0.logGUID = .zero } }
+        committer.logIsOpen = false
+        committer.logGUID = .zero
+      } catch {
+        throw fail(error)
+      }
+      try cutUnusedRoom()
+    }
+  }
+
+  /// Unused room at the end goes back to the host. Only without a live log: an entry's FlushedFileOffset would say
+  /// that the file was cut.
+  private func cutUnusedRoom() throws(ImageError) {
+    try tables.withLock { (tables) throws(ImageError) in
+      guard !tables.isWriting, let size = tables.space.cut() else { return }
+      try file.resize(to: size)
+      tables.space.didCut(to: size)
+    }
+    try file.flush()
+  }
+
+  private func checkWritable(_ header: Header) throws(ImageError) {
+    guard file.isWritable else {
+      throw ImageError(.invalidState, errno: .readOnlyFileSystem, "\(escaped(file.path)): was opened for reading only")
+    }
+    let log = header.logOffset..<(header.logOffset + UInt64(header.logLength))
+    guard UInt64(header.logLength) >= VHDX.mebibyte, log.upperBound <= (try file.size()),
+      !regions.regions.contains(where: { $0.range.overlaps(log) })
+    else {
+      throw .damaged(
+        file.path, at: VHDX.headerOffsets[0],
+        "the log has no usable place, so nothing can be changed safely; copy the disk to a new image")
+    }
+  }
+
+  /// Brings what the log says into the file. Idempotent: a crash in the middle leaves the log named, and the next opening
+  /// replays it again.
+  private func replay(_ overlay: LogOverlay, _ committer: inout Committer) throws(ImageError) {
+    if overlay.lastFileOffset > (try file.size()) { try file.resize(to: overlay.lastFileOffset) }
+    let page = UnsafeMutableRawBufferPointer.allocate(byteCount: VHDX.pageSize, alignment: 4096)
+    defer { page.deallocate() }
+    for interval in overlay.intervals {
+      if let source = interval.page {
+        try LogOverlay.load(source, file, into: page)
+        try file.write(UnsafeRawBufferPointer(page), at: interval.start)
+      } else {
+        try file.zeroInPlace(at: interval.start, length: interval.end - interval.start)
+      }
+    }
+    // Everything must be in its place for good before the header gives the log up.
+    try file.flush()
+    for _ in 0..<2 { try committer.current.update(file) { $0.logGUID = .zero } }
+  }
+
+  /// Makes the damaged copy of the region table equal to the good one, through the log as every table.
+  private func mendRegionTable(_ copy: Int, _ tables: inout Tables) throws(ImageError) {
+    let contents = UnsafeMutableRawBufferPointer.allocate(byteCount: VHDX.regionTableSize, alignment: 4096)
+    defer { contents.deallocate() }
+    try file.read(into: contents, at: VHDX.regionTableOffsets[1 - copy])
+    for start in stride(from: 0, to: contents.count, by: VHDX.pageSize) {
+      let key = VHDX.regionTableOffsets[copy] + UInt64(start)
+      guard let slot = tables.cache.find(key) ?? tables.cache.insert(key) else { return }
+      slot.copyMemory(from: contents.baseAddress! + start, byteCount: VHDX.pageSize)
+      tables.markDirty(key)
+    }
+  }
+}
