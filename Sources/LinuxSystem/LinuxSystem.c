@@ -5,7 +5,12 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/openat2.h>
+#include <pthread.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mount.h>
+#include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -63,3 +68,28 @@ int linux_lock_is_held(int fd, off_t byte) {
   return lock.l_type == F_UNLCK ? 0 : 1;
 }
 
+int linux_unmount(const char *path, int flags) { return umount2(path, flags); }
+
+void linux_name_thread(const char *name) { pthread_setname_np(pthread_self(), name); }
+
+int linux_signal_descriptor(const int *signals, int count) {
+  sigset_t set;
+  sigemptyset(&set);
+  for (int index = 0; index < count; index++) sigaddset(&set, signals[index]);
+  return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+int linux_take_signal(int descriptor) {
+  struct signalfd_siginfo information;
+  if (read(descriptor, &information, sizeof information) != (ssize_t)sizeof information) return 0;
+  return (int)information.ssi_signo;
+}
+
+int linux_event_descriptor(void) { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); }
+
+void linux_add_event(int descriptor, uint64_t number) { (void)!write(descriptor, &number, sizeof number); }
+
+uint64_t linux_take_events(int descriptor) {
+  uint64_t number = 0;
+  return read(descriptor, &number, sizeof number) == (ssize_t)sizeof number ? number : 0;
+}

@@ -3,6 +3,8 @@ import ArgumentParser
 extension VHDFS {
   /// In the order in which `--help` lists them.
   static let subcommands: [any ParsableCommand.Type] = [
+    MountCommand.self,
+    UnmountCommand.self,
     InfoCommand.self,
     MapCommand.self,
     CreateCommand.self,

@@ -35,4 +35,20 @@ int linux_lock_set(int fd, short type, off_t byte);
    -1 with errno otherwise. */
 int linux_lock_is_held(int fd, off_t byte);
 
+/* umount2(2); flags: 2 lazily, 8 never through a link. */
+int linux_unmount(const char *path, int flags);
+
+/* Names the calling thread, as the system's tools show it; at most 15 bytes. */
+void linux_name_thread(const char *name);
+
+/* A descriptor that is readable when one of the signals, which all threads must block, has come; and the next of
+   them, or 0 when none has. */
+int linux_signal_descriptor(const int *signals, int count);
+int linux_take_signal(int descriptor);
+
+/* A descriptor that is readable when a number was added to it; and the sum so far, or 0, which it takes away. */
+int linux_event_descriptor(void);
+void linux_add_event(int descriptor, uint64_t number);
+uint64_t linux_take_events(int descriptor);
+
 #endif

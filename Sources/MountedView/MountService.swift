@@ -1,0 +1,55 @@
+import Glibc
+import Logging
+import Storage
+import Synchronization
+import SystemPackage
+import VirtualDisk
+
+/// Makes mounts and serves them.
+public enum MountService {
+  /// Mounts and serves in this process; returns when the mount has ended and everything is written.
+  ///
+  /// - Parameter whenReady: called once, when the mount answers requests.
+  ///
+  /// Errors: what keeps the mount from being made; after that, what could not be written at the end.
+  public static func serve(
+    _ options: MountOptions, log: Logger, whenReady: @escaping @Sendable () -> Void = {}
+  ) throws(ImageError) {
+    StopSignals.blockInThisThread()
+    try MountPoint.prepare(options)
+    let library = try DiskLibrary(
+      sources: options.sources, parentDirectories: options.parentDirectories, isReadOnly: options.isReadOnly,
+      warn: { log.warning("\($0)") })
+    let server = Server(options: options, library: library, log: log)
+    _ = server.tree.update(library.scan())
+    try server.connection.mount(
+      at: options.mountPoint, sourceName: options.sources.count == 1 ? options.sources[0] : "vhdfs",
+      readOnly: options.isReadOnly, allowOther: options.allowsOthers, operations: Operations.table(), server: server)
+    log.info("\(escaped(options.mountPoint)): mounted")
+
+    let stop = Stop(server: server)
+    let watcher = SourceWatcher(server: server)
+    let farewell = Farewell(log: log)
+    server.onLastFileClosed { stop.lastFileClosed() }
+    stop.begin()
+    watcher.begin()
+    farewell.begin()
+    server.serve(whenReady: whenReady, until: { stop.hasEnded })
+
+    // Unmounted, cut off, or stopped: in each case nobody asks any more, and what was written is brought home.
+    stop.finish()
+    server.finishWorkers()
+    watcher.finish()
+    var failure: ImageError?
+    do throws(ImageError) {
+      try library.close()
+    } catch {
+      failure = error
+      log.error("\(error.description)")
+    }
+    server.connection.destroy()
+    farewell.tell(failure)
+    log.info("\(escaped(options.mountPoint)): ended\(failure == nil ? ", everything is written" : "")")
+    if let failure { throw failure }
+  }
+}

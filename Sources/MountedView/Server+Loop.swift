@@ -1,0 +1,39 @@
+import CFuse
+import Glibc
+
+extension Server {
+  /// Serves until the connection ends or `shouldEnd` says so (asked after an interrupted wait), then carries out what
+  /// was begun.
+  ///
+  /// - Parameter whenReady: called once, when the kernel's first request has been answered.
+  func serve(whenReady: () -> Void, until shouldEnd: () -> Bool) {
+    var isReady = false
+    while !shouldEnd() {
+      switch connection.receive(into: receiving) {
+      case .request(let count):
+        connection.process(receiving, count)
+        if connection.hasExited { return }
+        if !isReady {
+          isReady = true
+          whenReady()
+        }
+      case .nothing: continue
+      case .ended: return
+      }
+    }
+  }
+
+  /// Carries out what was handed over, and ends the threads.
+  func finishWorkers() {
+    transfers.finish()
+    tasks.finish()
+  }
+}
+
+/// Nanoseconds of a clock that only goes forward.
+@inline(__always)
+func monotonicNanoseconds() -> UInt64 {
+  var time = timespec()
+  clock_gettime(CLOCK_MONOTONIC, &time)
+  return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+}

@@ -1,0 +1,192 @@
+import CFuse
+import Glibc
+import Storage
+import VirtualDisk
+
+/// Names, attributes and directories: answered from what is known, without a file being opened. Only the partitions of
+/// a disk may have to be read first.
+extension Server {
+  /// Seconds for which the kernel may go by what it was told.
+  private enum Validity {
+    static let name = 1.0
+    static let attributes = 1.0
+    /// Control files, and names with a query: asked for each time.
+    static let facts = 0.0
+  }
+
+  // MARK: - Names
+
+  func lookup(_ request: Request, in parent: NodeNumber, name: String) {
+    switch tree.node(parent) {
+    case .root:
+      if name == Tree.daemonName {
+        enter(request, .daemon, attributes.facts(.daemon), Validity.facts)
+      } else if let image = tree.image(named: name) {
+        enter(request, image, .image)
+      } else {
+        request.fail(ENOENT)
+      }
+    case .place(let image, .image):
+      switch name {
+      case "disk" where !image.isBroken: enter(request, image, .disk)
+      case "partitions" where !image.isBroken: enter(request, image, .partitions)
+      case "control": enter(request, image, .control)
+      default: request.fail(ENOENT)
+      }
+    case .place(let image, .control):
+      guard let query = ControlQuery(name: name) else { return request.fail(ENOENT) }
+      if query.question == nil { return enter(request, image, .facts(query.file)) }
+      let number = tree.queryNode(image, query)
+      enter(request, number, attributes.facts(number), Validity.facts)
+    case .place(let image, .partitions):
+      guard let index = PartitionWindow.number(ofName: name) else { return request.fail(ENOENT) }
+      if image.knownPartitions != nil { return enter(request, image, .partition(index)) }
+      tasks.add { [unowned self] in
+        _ = partitions(of: image)
+        enter(request, image, .partition(index))
+      }
+    default:
+      request.fail(ENOENT)
+    }
+  }
+
+  private func enter(_ request: Request, _ image: ImageView, _ place: NodeNumber.Place) {
+    let number = NodeNumber(image: image.serial, place)
+    guard let status = status(of: image, place) else { return request.fail(ENOENT) }
+    if case .facts = place {
+      enter(request, number, status, Validity.facts)
+    } else {
+      enter(request, number, status, Validity.name)
+    }
+  }
+
+  private func enter(_ request: Request, _ number: NodeNumber, _ status: stat, _ seconds: Double) {
+    var entry = fuse_entry_param()
+    entry.ino = number.rawValue
+    entry.attr = status
+    entry.attr_timeout = seconds
+    entry.entry_timeout = seconds
+    // Counted before the answer: the kernel may give it back before `reply` returns.
+    tree.countLookup(number)
+    if !request.reply(entry: entry) { tree.forget(number, 1) }
+  }
+
+  // MARK: - Attributes
+
+  /// Nil where there is no such node.
+  private func status(of image: ImageView, _ place: NodeNumber.Place) -> stat? {
+    let number = NodeNumber(image: image.serial, place)
+    let facts = image.facts
+    switch place {
+    case .image: return attributes.directory(number, mode: 0o700, modified: facts?.hostStatus.modified)
+    case .control: return attributes.directory(number, mode: 0o700)
+    case .partitions: return facts == nil ? nil : attributes.directory(number, mode: 0o500)
+    case .facts: return attributes.facts(number)
+    case .disk:
+      guard let facts else { return nil }
+      return attributes.raw(
+        number, length: facts.virtualSize, allocated: facts.hostStatus.allocated, modified: facts.hostStatus.modified)
+    case .partition(let index):
+      guard let facts, let window = image.lastPartitions.first(where: { $0.number == index }) else { return nil }
+      return attributes.raw(
+        number, length: window.length, allocated: facts.hostStatus.allocated, modified: facts.hostStatus.modified)
+    }
+  }
+
+  private func status(of number: NodeNumber) -> stat? {
+    switch tree.node(number) {
+    case .root: attributes.directory(number, mode: 0o500)
+    case .daemon, .query: attributes.facts(number)
+    case .place(let image, let place): status(of: image, place)
+    case nil: nil
+    }
+  }
+
+  func showAttributes(_ request: Request, _ number: NodeNumber) {
+    guard let status = status(of: number) else { return request.fail(ESTALE) }
+    let isFacts = status.st_mode & S_IFMT == S_IFREG && status.st_mode & 0o600 == 0o400
+    request.reply(attributes: status, validFor: isFacts ? Validity.facts : Validity.attributes)
+  }
+
+  /// Times may be set and are passed over. A disk's size is changed by an operation and not by truncation; whom a file
+  /// belongs to and its mode are the mount's options.
+  func setAttributes(_ request: Request, _ number: NodeNumber, changes: Int32, size: UInt64) {
+    guard let status = status(of: number) else { return request.fail(ESTALE) }
+    if changes & (FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID) != 0 { return request.fail(EPERM) }
+    if changes & FUSE_SET_ATTR_SIZE != 0 && size != UInt64(clamping: status.st_size) { return request.fail(EPERM) }
+    request.reply(attributes: status, validFor: 0)
+  }
+
+  func showFileSystem(_ request: Request) {
+    var status = statvfs()
+    // The block size is what a loop device takes for the granularity of its discards.
+    status.f_bsize = 4096
+    status.f_frsize = 4096
+    status.f_namemax = 255
+    _ = fuse_reply_statfs(request.pointer, &status)
+  }
+
+  // MARK: - Directories
+
+  func openDirectory(_ request: Request, _ number: NodeNumber) {
+    if case .place(let image, .partitions) = tree.node(number), image.knownPartitions == nil {
+      tasks.add { [unowned self] in
+        _ = partitions(of: image)
+        replyOpened(request, number)
+      }
+    } else {
+      replyOpened(request, number)
+    }
+  }
+
+  private func replyOpened(_ request: Request, _ number: NodeNumber) {
+    guard let entries = entries(of: number) else { return request.fail(ENOENT) }
+    let listing = Unmanaged.passRetained(DirectoryListing(directory: number, entries: entries))
+    let handle = UInt64(UInt(bitPattern: listing.toOpaque()))
+    if !request.replyOpened(handle: handle, flags: 0) { listing.release() }
+  }
+
+  func readDirectory(_ request: Request, handle: UInt64, size: Int, offset: Int) {
+    guard let pointer = UnsafeRawPointer(bitPattern: UInt(handle)) else { return request.fail(EBADF) }
+    Unmanaged<DirectoryListing>.fromOpaque(pointer)._withUnsafeGuaranteedRef { listing in
+      if offset == 0, let fresh = entries(of: listing.directory) { listing.renew(fresh) }
+      listing.reply(from: offset, size: size, request)
+    }
+  }
+
+  func releaseDirectory(_ request: Request, handle: UInt64) {
+    if let pointer = UnsafeRawPointer(bitPattern: UInt(handle)) {
+      Unmanaged<DirectoryListing>.fromOpaque(pointer).release()
+    }
+    request.succeed()
+  }
+
+  private func entries(of number: NodeNumber) -> [DirectoryListing.Entry]? {
+    var entries = [DirectoryListing.Entry(name: ".", node: number, isDirectory: true)]
+    func add(_ image: ImageView, _ place: NodeNumber.Place, _ name: String, isDirectory: Bool) {
+      entries.append(.init(name: name, node: NodeNumber(image: image.serial, place), isDirectory: isDirectory))
+    }
+    switch tree.node(number) {
+    case .root:
+      entries.append(.init(name: "..", node: .root, isDirectory: true))
+      for image in tree.images { add(image, .image, image.name, isDirectory: true) }
+    case .place(let image, .image):
+      entries.append(.init(name: "..", node: .root, isDirectory: true))
+      if !image.isBroken {
+        add(image, .disk, "disk", isDirectory: false)
+        add(image, .partitions, "partitions", isDirectory: true)
+      }
+      add(image, .control, "control", isDirectory: true)
+    case .place(let image, .control):
+      add(image, .image, "..", isDirectory: true)
+      for file in ControlFile.allCases { add(image, .facts(file), file.name, isDirectory: false) }
+    case .place(let image, .partitions):
+      add(image, .image, "..", isDirectory: true)
+      for window in image.lastPartitions {
+        add(image, .partition(window.number), "\(window.number)", isDirectory: false)
+      }
+    default: return nil
+    }
+    return entries
+  }
+}

@@ -1,0 +1,165 @@
+import Storage
+import Synchronization
+import VirtualDisk
+
+/// Every node of the mount: which there are, what they are called, and which the kernel knows.
+///
+/// Invariants:
+/// - An image that is there is in `present` and in `known`. One that has gone stays in `known` until the kernel has
+///   forgotten its nodes and its files are closed, so that what is open goes on.
+/// - The lock is held for look-ups in tables only: nothing here opens or reads a file.
+final class Tree: Sendable {
+  private struct Known {
+    let image: ImageView
+    /// How many look-ups the kernel has not given back, over all of the image's nodes.
+    var lookups: UInt64 = 0
+  }
+
+  private struct QueryKey: Hashable {
+    let serial: UInt64
+    let query: ControlQuery
+  }
+
+  private struct QueryNode {
+    let key: QueryKey
+    var lookups: UInt64
+  }
+
+  private struct State {
+    var present: [String: ImageView] = [:]
+    var known: [UInt64: Known] = [:]
+    var queries: [NodeNumber: QueryNode] = [:]
+    var queryNumbers: [QueryKey: NodeNumber] = [:]
+    var lastSerial: UInt64 = 0
+    var lastQuery: UInt64 = 0
+  }
+
+  private let state = Mutex(State())
+
+  /// A node and what it stands for.
+  enum Node {
+    case root
+    case daemon
+    case place(ImageView, NodeNumber.Place)
+    case query(ImageView, ControlQuery)
+  }
+
+  // MARK: - Nodes
+
+  func node(_ number: NodeNumber) -> Node? {
+    if number == .root { return .root }
+    if number == .daemon { return .daemon }
+    return state.withLock { state in
+      if number.isQuery {
+        guard let query = state.queries[number], let known = state.known[query.key.serial] else { return nil }
+        return .query(known.image, query.key.query)
+      }
+      guard let known = state.known[number.serial], let place = number.place else { return nil }
+      return .place(known.image, place)
+    }
+  }
+
+  func image(named name: String) -> ImageView? { state.withLock { $0.present[name] } }
+
+  /// The images that are there, by name.
+  var images: [ImageView] { state.withLock { $0.present.values.sorted { $0.name < $1.name } } }
+
+  /// The node of a name with a query; the same as long as the kernel knows it.
+  func queryNode(_ image: ImageView, _ query: ControlQuery) -> NodeNumber {
+    state.withLock { state in
+      let key = QueryKey(serial: image.serial, query: query)
+      if let number = state.queryNumbers[key] { return number }
+      state.lastQuery += 1
+      let number = NodeNumber(query: state.lastQuery)
+      state.queryNumbers[key] = number
+      state.queries[number] = QueryNode(key: key, lookups: 0)
+      return number
+    }
+  }
+
+  // MARK: - What the kernel knows
+
+  func countLookup(_ number: NodeNumber) {
+    state.withLock { state in
+      if number.isQuery {
+        guard let key = state.queries[number]?.key else { return }
+        state.queries[number]?.lookups += 1
+        state.known[key.serial]?.lookups += 1
+      } else {
+        state.known[number.serial]?.lookups += 1
+      }
+    }
+  }
+
+  func forget(_ number: NodeNumber, _ count: UInt64) {
+    state.withLock { state in
+      var serial = number.serial
+      if number.isQuery {
+        guard var query = state.queries[number] else { return }
+        serial = query.key.serial
+        query.lookups -= min(count, query.lookups)
+        state.queries[number] = query.lookups == 0 ? nil : query
+        if query.lookups == 0 { state.queryNumbers[query.key] = nil }
+      }
+      guard var known = state.known[serial] else { return }
+      known.lookups -= min(count, known.lookups)
+      state.known[serial] = known
+      Tree.dropIfUnknown(serial, &state)
+    }
+  }
+
+  /// Numbers that the kernel may know below an image's directory, for telling it that they have changed.
+  var counts: (images: Int, queries: Int) { state.withLock { ($0.known.count, $0.queries.count) } }
+
+  private static func dropIfUnknown(_ serial: UInt64, _ state: inout State) {
+    guard let known = state.known[serial], known.lookups == 0 else { return }
+    if state.present[known.image.name] !== known.image { state.known[serial] = nil }
+  }
+
+  // MARK: - Coming and going
+
+  /// What a new look at the SOURCE directories came to.
+  struct Change {
+    /// Names that have gone, or stand for another file now.
+    var vanished: [String] = []
+    /// Images that became readable or unreadable.
+    var changedState: [ImageView] = []
+    var appeared: [ImageView] = []
+  }
+
+  /// Takes over what is there now.
+  func update(_ entries: [ImageEntry]) -> Change {
+    state.withLock { state in
+      var change = Change()
+      var fresh: [String: ImageView] = [:]
+      for entry in entries where fresh[entry.name] == nil && Tree.canBeShown(entry.name) {
+        if let image = state.present[entry.name], image.identity == entry.identity {
+          let wasBroken = image.isBroken
+          image.entry = entry
+          if image.isBroken != wasBroken { change.changedState.append(image) }
+          fresh[entry.name] = image
+        } else {
+          state.lastSerial += 1
+          let image = ImageView(serial: state.lastSerial, entry: entry)
+          state.known[image.serial] = Known(image: image)
+          fresh[entry.name] = image
+          change.appeared.append(image)
+        }
+      }
+      let gone = state.present.values.filter { fresh[$0.name] !== $0 }
+      state.present = fresh
+      for image in gone {
+        change.vanished.append(image.name)
+        Tree.dropIfUnknown(image.serial, &state)
+      }
+      return change
+    }
+  }
+
+  private static func canBeShown(_ name: String) -> Bool {
+    !name.isEmpty && name != "." && name != ".." && name != daemonName && !name.utf8.contains(0x2F)
+  }
+
+  /// A file of the root that is not listed: who serves the mount.
+  static let daemonName = ".daemon"
+}
