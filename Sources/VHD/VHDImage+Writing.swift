@@ -1,0 +1,88 @@
+import Storage
+
+extension VHDImage {
+  public func beginWriting() throws(ImageError) {
+    if let blocks { return try blocks.beginWriting() }
+    try fixedPhase.withLock { (phase) throws(ImageError) in
+      switch phase {
+      case .writing: return
+      case .refused(let reason): throw reason
+      case .reading: break
+      }
+      guard file.isWritable else {
+        throw ImageError(errno: .readOnlyFileSystem, "\(escaped(file.path)): was opened for reading only")
+      }
+      // A second time the byte is there already.
+      if search.tail == .short, try file.size() == search.fileSize {
+        // The same bytes at the same place, and the last one, which was missing; durable before the first change.
+        let bytes = ByteBuffer(copying: search.bytes)
+        try file.write(bytes.readable, at: search.tailOffset)
+        try file.flush()
+      }
+      phase = .writing
+    }
+  }
+
+  public var isWriting: Bool {
+    if let blocks { return blocks.isWriting }
+    return fixedPhase.withLock { if case .writing = $0 { true } else { false } }
+  }
+
+  public func prepareWrite(
+    at offset: UInt64, limit: UInt64, mayAllocate: Bool, mayWait: Bool
+  ) throws(ImageError) -> WriteRun {
+    precondition(offset < virtualSize && limit > 0, "the caller keeps ranges inside the disk")
+    if let blocks {
+      return try blocks.prepareWrite(at: offset, limit: limit, mayAllocate: mayAllocate, mayWait: mayWait)
+    }
+    try requireFixedWriting()
+    return WriteRun(.ready, length: min(limit, virtualSize - offset), diskOffset: offset, fileOffset: offset)
+  }
+
+  public func completeWrite(_ run: WriteRun) throws(ImageError) {
+    try blocks?.completeWrite(run)
+  }
+
+  public func zero(at offset: UInt64, limit: UInt64) throws(ImageError) -> WriteRun {
+    precondition(offset < virtualSize && limit > 0, "the caller keeps ranges inside the disk")
+    if let blocks { return try blocks.zero(at: offset, limit: limit) }
+    try requireFixedWriting()
+    let length = min(limit, virtualSize - offset)
+    try file.punch(at: offset, length: length)
+    return WriteRun(.done, length: length, diskOffset: offset)
+  }
+
+  public var hasUncommittedChanges: Bool { blocks?.hasUncommittedChanges ?? false }
+  public var wantsCommit: Bool { blocks?.wantsCommit ?? false }
+
+  public func commit() throws(ImageError) {
+    if let blocks { return try blocks.commit() }
+    guard let reason = fixedPhase.withLock({ phase -> BlockState.Phase? in
+      if case .reading = phase { nil } else { phase }
+    }) else { return }
+    if case .refused(let error) = reason { throw error }
+    do throws(ImageError) {
+      try file.flush()
+    } catch {
+      let refusal = BlockStore.flushFailed(file, error)
+      fixedPhase.withLock { $0 = .refused(refusal) }
+      throw refusal
+    }
+  }
+
+  public func finishWriting() throws(ImageError) {
+    if let blocks { return try blocks.finishWriting() }
+    try commit()
+    fixedPhase.withLock { if case .writing = $0 { $0 = .reading } }
+  }
+
+  private func requireFixedWriting() throws(ImageError) {
+    try fixedPhase.withLock { (phase) throws(ImageError) in
+      switch phase {
+      case .writing: return
+      case .refused(let reason): throw reason
+      case .reading: throw BlockState.writingHasNotBegun(file)
+      }
+    }
+  }
+}
