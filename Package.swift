@@ -28,7 +28,7 @@ let package = Package(
     .target(name: "VHD", dependencies: ["Storage"], swiftSettings: settings),
     .target(name: "VHDX", dependencies: ["Storage", "CISAL"], swiftSettings: settings),
     .target(
-      name: "VirtualDisk", dependencies: ["Storage", "VHD", "VHDX"], swiftSettings: settings),
+      name: "VirtualDisk", dependencies: ["LinuxSystem", "Storage", "VHD", "VHDX"], swiftSettings: settings),
     .target(name: "GuestLayout", dependencies: ["Storage", "CISAL"], swiftSettings: settings),
     .target(
       name: "ImageManagement", dependencies: ["Storage", "VHD", "VHDX", "VirtualDisk", "GuestLayout"],

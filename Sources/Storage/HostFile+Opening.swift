@@ -28,7 +28,7 @@ extension HostFile {
   }
 
   /// Wraps a descriptor that was opened elsewhere, after making sure that it is a regular file.
-  static func regular(path: String, descriptor: Int32, writable: Bool) throws(ImageError) -> HostFile {
+  public static func regular(path: String, descriptor: Int32, writable: Bool) throws(ImageError) -> HostFile {
     var status = stat()
     guard fstat(descriptor, &status) == 0 else {
       let code = errno
@@ -42,7 +42,8 @@ extension HostFile {
     return try HostFile(path: path, descriptor: descriptor, isWritable: writable)
   }
 
-  static func openingError(_ path: String, _ code: Int32) -> ImageError {
+  /// What a failed open(2) means to the user.
+  public static func openingError(_ path: String, _ code: Int32) -> ImageError {
     let cause = Errno(rawValue: code)
     return ImageError(errno: cause, "\(escaped(path)): cannot be opened: \(cause.description)")
   }

@@ -132,7 +132,7 @@ extension VHDXImage {
   }
 
   /// Gives room that blocks gave up, and that nobody can be using any more, back to the host and to new blocks.
-  func reclaimRoom() throws(ImageError) {
+  public func reclaimRoom() throws(ImageError) {
     let ranges = tables.withLock { (tables) -> [Range<UInt64>] in
       guard tables.space.hasReleased, tables.failure == nil else { return [] }
       gate.advance()

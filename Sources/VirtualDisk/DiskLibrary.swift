@@ -1,4 +1,5 @@
 import Storage
+import Synchronization
 
 /// What somebody wants of a disk.
 public enum DiskAccess: Sendable {
@@ -9,93 +10,111 @@ public enum DiskAccess: Sendable {
 ///
 /// One library opens each file once, whatever names it has and in however many chains it stands, and holds its locks.
 /// All methods may be called from any thread; those that say so wait for the medium.
+///
+/// Lock order: `opening`, then `open`. `opening` is held while files are opened and closed, so that a file is never
+/// opened twice; `open` only for looks into its tables.
 public final class DiskLibrary: Sendable {
+  enum Source: Sendable {
+    case file(ImageReference)
+    case directory(ImageDirectory)
+  }
+
+  let sources: [Source]
+  let search: ParentSearch
+  public let isReadOnly: Bool
+  let warn: @Sendable (String) -> Void
+  let inspector = Inspector()
+  let maintenance = Maintenance()
+  let opening = Mutex<Void>(())
+  let open = Mutex(OpenFiles())
+
   /// - Parameters:
   ///   - sources: image files, and directories whose images are all offered (not recursively).
   ///   - parentDirectories: where parents may be found besides.
   ///   - isReadOnly: no byte of any file is changed, whatever is asked for.
   ///   - warn: takes sentences for the log: doubtful but usable things.
+  ///
+  /// Errors: a SOURCE or directory that cannot be opened; `.invalidParameter` for two images of one name.
   public init(
     sources: [String], parentDirectories: [String] = [], isReadOnly: Bool = false,
     warn: @escaping @Sendable (String) -> Void = { _ in }
   ) throws(ImageError) {
+    var found: [Source] = []
+    for source in sources { found.append(try Source(source)) }
+    var directories: [ImageDirectory] = []
+    for case .directory(let directory) in found { directories.append(directory) }
+    for path in parentDirectories { directories.append(try ImageDirectory(path)) }
+    self.sources = found
+    search = ParentSearch(directories: directories)
+    self.isReadOnly = isReadOnly
+    self.warn = warn
+    var names: [String: String] = [:]
+    for reference in references() {
+      if let other = names.updateValue(reference.path, forKey: reference.name), other != reference.path {
+        throw ImageError(
+          .invalidParameter,
+          "\(escaped(other)) and \(escaped(reference.path)) have the same name; mount them in two places")
+      }
+    }
   }
 
-  /// Looks at every SOURCE again and returns what is there, by name in ascending order. Waits.
-  ///
-  /// A file that cannot be understood stands there with its error. Two files of one name are the first's error.
-  public func scan() -> [ImageEntry] { [] }
-
-  /// One image by its name. Waits. `.fileNotFound` when there is none.
-  public func entry(named name: String) throws(ImageError) -> ImageEntry {
-    throw ImageError(.fileNotFound, "\(escaped(name)): no such image")
+  /// The directories whose changes change what this library offers.
+  public var watchedDirectories: [String] {
+    var paths: [String] = []
+    for source in sources {
+      switch source {
+      case .directory(let directory): paths.append(directory.path)
+      case .file(let reference): paths.append(reference.directory.path)
+      }
+    }
+    return Array(Set(paths)).sorted()
   }
 
-  /// Opens the whole chain of an image, or joins those who have it open. Waits.
-  ///
-  /// Errors: what is wrong with the file, or with the chain; `.inUse` with the holder's name; EROFS for `.write` on a
-  /// parent of a known child or in a read-only library, with the reason.
-  public func open(_ name: String, access: DiskAccess) throws(ImageError) -> DiskHandle {
-    throw ImageError(.fileNotFound, "\(escaped(name)): no such image")
+  /// Every file that the sources offer now; a file named twice counts once. Waits.
+  func references() -> [ImageReference] {
+    var result: [ImageReference] = []
+    for source in sources {
+      switch source {
+      case .file(let reference): result.append(reference)
+      case .directory(let directory):
+        result += directory.imageNames().map { ImageReference(directory: directory, name: $0) }
+      }
+    }
+    var paths: Set<String> = []
+    return result.filter { paths.insert($0.path).inserted }
   }
 
-  /// The files of an image's chain, leaf first, each with what is known of it; the last has the error if the chain
-  /// cannot be followed to its root. Waits.
-  public func chain(of name: String) throws(ImageError) -> [ChainLink] { [] }
+  func reference(named name: String) throws(ImageError) -> ImageReference {
+    for source in sources {
+      switch source {
+      case .file(let reference) where reference.name == name: return reference
+      case .directory(let directory)
+      where !name.contains("/") && ImageDirectory.isImageName(name) && directory.status(of: name) != nil:
+        return ImageReference(directory: directory, name: name)
+      default: continue
+      }
+    }
+    throw ImageError(.fileNotFound, "\(escaped(name)): there is no image of this name")
+  }
 
-  /// Commits and closes everything. Waits.
-  public func close() throws(ImageError) {}
+  /// Commits and closes everything that is open still. Waits. Errors: the first; the rest is closed all the same.
+  public func close() throws(ImageError) {
+    maintenance.stop()
+    let disks = open.withLock { Array($0.disks.values) }
+    var first: ImageError?
+    for disk in disks {
+      do throws(ImageError) { try disk.disk.finishWriting() } catch { first = first ?? error }
+    }
+    if let first { throw first }
+  }
 }
 
-/// One image that a library offers.
-public struct ImageEntry: Sendable {
-  /// The file's name, without directories.
-  public let name: String
-  /// The file's absolute path.
-  public let path: String
-  public let identity: FileIdentity
-  /// What the image says of itself, or why it cannot be read.
-  public let facts: Result<ImageFacts, ImageError>
-  /// Why it cannot be written, if so: a known child's name, a read-only file, an error before.
-  public let readOnlyReason: String?
-  /// A raw file of it, or of a descendant of it, is open through this library.
-  public let isOnline: Bool
-
-  public init(
-    name: String, path: String, identity: FileIdentity, facts: Result<ImageFacts, ImageError>,
-    readOnlyReason: String?, isOnline: Bool
-  ) {
-    self.name = name
-    self.path = path
-    self.identity = identity
-    self.facts = facts
-    self.readOnlyReason = readOnlyReason
-    self.isOnline = isOnline
+extension DiskLibrary.Source {
+  init(_ path: String) throws(ImageError) {
+    if let directory = try? ImageDirectory(path) {
+      self = .directory(directory)
+      return
+    }
+    self = .file(try ImageReference(userPath: path))
   }
-}
-
-/// One file of a chain.
-public struct ChainLink: Sendable {
-  /// The path at which it was found; for the link that is missing, the path that was recorded.
-  public let path: String
-  public let facts: Result<ImageFacts, ImageError>
-  public init(path: String, facts: Result<ImageFacts, ImageError>) {
-    self.path = path
-    self.facts = facts
-  }
-}
-
-/// One user's hold on a disk: as long as one exists, the image is online.
-public final class DiskHandle: Sendable {
-  public let disk: VirtualDisk
-  public let access: DiskAccess
-
-  init(disk: VirtualDisk, access: DiskAccess) {
-    self.disk = disk
-    self.access = access
-  }
-
-  /// Ends the hold; the last writing one's end completes the clean close, the last one's closes the files and gives
-  /// up the locks. Waits. May be called once; an error is about what could not be written.
-  public func close() throws(ImageError) {}
 }

@@ -1,4 +1,5 @@
 import Storage
+import Synchronization
 
 /// The disk that a chain shows.
 ///
@@ -10,72 +11,47 @@ public final class VirtualDisk: Sendable {
   public let logicalSectorSize: UInt32
   public let physicalSectorSize: UInt32
 
-  init() {
-    size = 0
-    logicalSectorSize = 512
-    physicalSectorSize = 512
+  /// Leaf first; at least one.
+  let images: [SharedImage]
+  let leaf: Layer
+  let layers: [Layer]
+  let sectorGate = SectorGate()
+  /// Tells the maintenance that something waits to be committed.
+  let wake: @Sendable () -> Void
+
+  init(_ images: [SharedImage], leaf: SharedImage, wake: @escaping @Sendable () -> Void) {
+    self.images = images
+    self.leaf = leaf.layer
+    self.wake = wake
+    layers = images.map(\.layer)
+    size = leaf.layer.virtualSize
+    logicalSectorSize = leaf.layer.logicalSectorSize
+    physicalSectorSize = leaf.layer.physicalSectorSize
   }
 
-  /// Fills `buffer` from `offset`. With `mayWait` false, returns false (with the buffer's contents undefined) instead
-  /// of waiting for the medium or a lock; ask again, waiting, on a thread that may.
-  public func read(
-    into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64, mayWait: Bool
-  ) throws(ImageError) -> Bool { true }
-
-  /// Writes `bytes` at `offset`; not durable before `flush`. With `mayWait` false, returns false where it would have
-  /// to wait; part of the bytes may have been written then, and the whole is to be written again.
-  public func write(
-    _ bytes: UnsafeRawBufferPointer, at offset: UInt64, mayWait: Bool
-  ) throws(ImageError) -> Bool { true }
-
-  /// Makes the range read as zero and gives its room back where whole blocks allow it. Waits.
-  public func zero(at offset: UInt64, length: UInt64) throws(ImageError) {}
+  /// The paths of the chain's files, leaf first.
+  public var paths: [String] { images.map(\.reference.path) }
 
   /// Makes all writes and zeroings that have returned durable: data, then tables through the log. Waits.
-  public func flush() throws(ImageError) {}
+  public func flush() throws(ImageError) { try leaf.commit() }
 
   /// The clean close on the medium, while the disk stays open: everything committed, the log empty, unused room cut.
   /// A later write begins anew. Waits.
-  public func finishWriting() throws(ImageError) {}
+  public func finishWriting() throws(ImageError) { try leaf.finishWriting() }
 
-  /// The start of the next stretch of data at or after `offset`; nil when there is none before the end. Waits.
-  public func nextData(from offset: UInt64) throws(ImageError) -> UInt64? { nil }
-
-  /// The start of the next hole at or after `offset`; `size` when there is none. Waits.
-  public func nextHole(from offset: UInt64) throws(ImageError) -> UInt64 { size }
-
-  /// How the range is stored, in ascending runs that do not touch another of the same kind and file. Waits.
-  /// Ends early when `body` answers false.
-  public func forEachMapRun(
-    from offset: UInt64, length: UInt64, _ body: (MapRun) -> Bool
-  ) throws(ImageError) {}
-
-  /// The paths of the chain's files, leaf first.
-  public var paths: [String] { [] }
-}
-
-/// A stretch of the disk as a map shows it.
-public struct MapRun: Sendable {
-  public enum Kind: String, Sendable {
-    /// Bytes in a file.
-    case data
-    /// A file says that it reads as zero.
-    case zero
-    /// No file says anything: it reads as zero.
-    case unmapped
-  }
-  public var offset: UInt64
-  public var length: UInt64
-  public var kind: Kind
-  /// 0 for the leaf, 1 for its parent, and so on: the file that decides. For `unmapped` the root.
-  public var depth: Int
-  /// Where the bytes lie in that file; nil unless `kind` is `data`.
-  public var fileOffset: UInt64?
-  public init(offset: UInt64, length: UInt64, kind: Kind, depth: Int, fileOffset: UInt64?) {
-    self.offset = offset
-    self.length = length
-    self.kind = kind
-    self.depth = depth
-    self.fileOffset = fileOffset
+  /// Resolves an offset through the chain: the run, and the depth of the file that decides.
+  func locate(_ offset: UInt64, limit: UInt64, mayWait: Bool, from top: Int = 0) throws(ImageError) -> (Run, Int) {
+    var limit = limit
+    var depth = top
+    while depth < layers.count {
+      let layerSize = layers[depth].virtualSize
+      // A parent may be smaller than its child: behind its end there is nothing.
+      guard offset < layerSize else { return (Run(.zero, length: limit), depth) }
+      let run = try layers[depth].locate(offset, limit: min(limit, layerSize - offset), mayWait: mayWait)
+      guard run.kind == .parent else { return (run, depth) }
+      limit = run.length
+      depth += 1
+    }
+    return (Run(.zero, length: limit), layers.count - 1)
   }
 }

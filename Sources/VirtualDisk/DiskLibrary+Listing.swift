@@ -1,0 +1,165 @@
+import Glibc
+import Storage
+
+/// One image that a library offers.
+public struct ImageEntry: Sendable {
+  /// The file's name, without directories.
+  public let name: String
+  /// The file's absolute path.
+  public let path: String
+  public let identity: FileIdentity
+  /// What the image says of itself, or why it cannot be read.
+  public let facts: Result<ImageFacts, ImageError>
+  /// Why it cannot be written, if so: a known child's name, a read-only file, an error before.
+  public let readOnlyReason: String?
+  /// A raw file of it, or of a descendant of it, is open through this library.
+  public let isOnline: Bool
+
+  public init(
+    name: String, path: String, identity: FileIdentity, facts: Result<ImageFacts, ImageError>,
+    readOnlyReason: String?, isOnline: Bool
+  ) {
+    self.name = name
+    self.path = path
+    self.identity = identity
+    self.facts = facts
+    self.readOnlyReason = readOnlyReason
+    self.isOnline = isOnline
+  }
+}
+
+/// One file of a chain.
+public struct ChainLink: Sendable {
+  /// The path at which it was found; for the link that is missing, the path that was recorded.
+  public let path: String
+  public let facts: Result<ImageFacts, ImageError>
+  public init(path: String, facts: Result<ImageFacts, ImageError>) {
+    self.path = path
+    self.facts = facts
+  }
+}
+
+extension DiskLibrary {
+  /// Looks at every SOURCE again and returns what is there, by name in ascending order. Waits.
+  ///
+  /// A file that cannot be understood stands there with its error. Of two files of one name the second is an error.
+  public func scan() -> [ImageEntry] {
+    let children = knownChildren()
+    var names: Set<String> = []
+    var entries: [ImageEntry] = []
+    for reference in references() {
+      guard names.insert(reference.name).inserted else {
+        warn("\(escaped(reference.path)): is not shown, because another image has the same name")
+        continue
+      }
+      if let entry = entry(reference, children: children) { entries.append(entry) }
+    }
+    return entries.sorted { $0.name < $1.name }
+  }
+
+  /// One image by its name. Waits. `.fileNotFound` when there is none.
+  public func entry(named name: String) throws(ImageError) -> ImageEntry {
+    let reference = try reference(named: name)
+    guard let entry = entry(reference, children: knownChildren()) else {
+      throw HostFile.openingError(reference.path, ENOENT)
+    }
+    return entry
+  }
+
+  private func entry(_ reference: ImageReference, children: [FileIdentity: [String]]) -> ImageEntry? {
+    guard let inspection = inspect(reference) else { return nil }
+    let identity = inspection.stamp.identity
+    return ImageEntry(
+      name: reference.name, path: reference.path, identity: identity, facts: inspection.facts,
+      readOnlyReason: readOnlyReason(reference, children: children[identity] ?? []),
+      isOnline: open.withLock { $0.images[identity] != nil })
+  }
+
+  /// The files of an image's chain, leaf first, each with what is known of it; the last has the error if the chain
+  /// cannot be followed to its root. Waits.
+  public func chain(of name: String) throws(ImageError) -> [ChainLink] {
+    let reference = try reference(named: name)
+    func image(_ reference: ImageReference, acceptsRaw: Bool) throws(ImageError) -> SharedImage {
+      if let stamp = reference.stamp, let shared = open.withLock({ $0.images[stamp.identity] }) { return shared.image }
+      return try SharedImage.parent(reference, acceptsRaw: acceptsRaw, locks: false, warn: warn)
+    }
+    let leaf: SharedImage
+    do throws(ImageError) {
+      leaf = try image(reference, acceptsRaw: false)
+    } catch {
+      return [ChainLink(path: reference.path, facts: .failure(error))]
+    }
+    var images: [SharedImage] = []
+    var failure: ImageError?
+    let builder = ChainBuilder(
+      search: search,
+      openParent: { (parent) throws(ImageError) -> SharedImage in
+        try image(parent, acceptsRaw: leaf.layer.recordedParent?.isRaw ?? false)
+      }, warn: warn)
+    do throws(ImageError) { try builder.build(leaf, found: &images) } catch { failure = error }
+    var links = images.map { image in
+      ChainLink(
+        path: image.reference.path, facts: Result { () throws(ImageError) in try image.layer.facts() })
+    }
+    if let failure, let last = images.last {
+      links.append(ChainLink(path: last.layer.recordedParent?.allPaths.first ?? "", facts: .failure(failure)))
+    }
+    return links
+  }
+
+  func inspect(_ reference: ImageReference) -> Inspection? {
+    guard let stamp = reference.stamp else { return nil }
+    return inspector.inspect(reference, live: open.withLock { $0.images[stamp.identity]?.image })
+  }
+
+  /// For each file that is the parent of a known image, the names of those children. Waits.
+  ///
+  /// Looked for among the sources and beside them: a child is endangered by a write to its parent whether it is offered
+  /// here or not.
+  func knownChildren() -> [FileIdentity: [String]] {
+    var children: [FileIdentity: [String]] = [:]
+    for child in neighbours() {
+      guard let inspection = inspect(child), let recorded = inspection.recordedParent else { continue }
+      for candidate in search.candidates(recorded, child: child) {
+        guard let stamp = candidate.stamp, stamp.identity != inspection.stamp.identity else { continue }
+        guard let identifier = inspect(candidate)?.identifierForChildren, recorded.identifiers.contains(identifier)
+        else { continue }
+        children[stamp.identity, default: []].append(child.name)
+        break
+      }
+    }
+    return children
+  }
+
+  /// The sources' images and all others in the same directories.
+  private func neighbours() -> [ImageReference] {
+    var result = references()
+    var paths = Set(result.map(\.path))
+    for case .file(let reference) in sources {
+      for name in reference.directory.imageNames() {
+        let neighbour = ImageReference(directory: reference.directory, name: name)
+        if paths.insert(neighbour.path).inserted { result.append(neighbour) }
+      }
+    }
+    return result
+  }
+
+  func readOnlyReason(_ reference: ImageReference, stamp: FileStamp) -> String? {
+    readOnlyReason(reference, children: isReadOnly ? [] : knownChildren()[stamp.identity] ?? [])
+  }
+
+  private func readOnlyReason(_ reference: ImageReference, children: [String]) -> String? {
+    if isReadOnly { return "everything here is read-only" }
+    if !children.isEmpty {
+      let names = children.sorted().prefix(5).map(escaped).joined(separator: ", ")
+      return "it is the parent of \(names)\(children.count > 5 ? " and others" : ""), which a write would orphan"
+    }
+    if access(reference.path, W_OK) != 0 {
+      return errno == EROFS ? "its file system is read-only" : "the file's permissions do not allow it"
+    }
+    if case .success(let facts) = inspect(reference)?.facts, facts.format == .vhds {
+      return "a set file has no disk of its own"
+    }
+    return nil
+  }
+}

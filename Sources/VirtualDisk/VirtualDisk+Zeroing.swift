@@ -1,0 +1,69 @@
+import Glibc
+import Storage
+
+extension VirtualDisk {
+  /// Makes the range read as zero and gives its room back where whole blocks allow it. Waits.
+  public func zero(at offset: UInt64, length: UInt64) throws(ImageError) {
+    guard length > 0 else { return }
+    var position = offset
+    let end = offset + length
+    if leaf.isDifferencing {
+      // Parts of sectors go the way of any write: the rest of the sector may be the parent's.
+      let sector = UInt64(logicalSectorSize)
+      let firstWhole = min(end, (offset + sector - 1) / sector * sector)
+      try writeZeros(at: position, length: firstWhole - position)
+      position = firstWhole
+      let lastWhole = max(position, end / sector * sector)
+      try writeZeros(at: lastWhole, length: end - lastWhole)
+      try zeroSectors(from: position, to: lastWhole)
+    } else {
+      try zeroSectors(from: position, to: end)
+    }
+    if leaf.wantsCommit { wake() }
+  }
+
+  private func zeroSectors(from start: UInt64, to end: UInt64) throws(ImageError) {
+    var position = start
+    while position < end {
+      // What reads as zero by the tables' word needs no change, and no writing session. Where that is only a part of
+      // what the leaf leaves to its parents, a whole block is better made zero in one step.
+      let (run, depth) = try locate(position, limit: end - position, mayWait: true)
+      if run.kind == .zero, depth == 0 || run.length == end - position {
+        position += run.length
+        continue
+      }
+      let step = try zeroStep(position, end: end)
+      switch step.kind {
+      case .done: position += step.length
+      case .unallocated:
+        if run.kind != .zero { try writeZeros(at: position, length: min(step.length, run.length)) }
+        position += min(step.length, run.length)
+      default:
+        if leaf.isWriting { usleep(200) }
+      }
+    }
+  }
+
+  private func zeroStep(_ position: UInt64, end: UInt64) throws(ImageError) -> WriteRun {
+    guard leaf.isWriting else {
+      try leaf.beginWriting()
+      return WriteRun(.unknown, length: 1, diskOffset: position)
+    }
+    _ = sectorGate.enter(mayWait: true)
+    defer { sectorGate.leave() }
+    return try leaf.zero(at: position, limit: end - position)
+  }
+
+  private func writeZeros(at offset: UInt64, length: UInt64) throws(ImageError) {
+    guard length > 0 else { return }
+    let zeros = UnsafeMutableRawBufferPointer.allocate(byteCount: Int(min(length, 1 << 20)), alignment: 4096)
+    defer { zeros.deallocate() }
+    zeros.initializeMemory(as: UInt8.self, repeating: 0)
+    var done: UInt64 = 0
+    while done < length {
+      let count = min(UInt64(zeros.count), length - done)
+      _ = try write(UnsafeRawBufferPointer(rebasing: zeros[..<Int(count)]), at: offset + done, mayWait: true)
+      done += count
+    }
+  }
+}
