@@ -22,7 +22,7 @@ PROGRAM = .build/release/vhdfs
 # Warnings in our own targets are errors (Package.swift).
 export VHDFS_STRICT = 1
 
-.PHONY: all deps test-deps bench-deps build demo test bench install man format lint clean
+.PHONY: all deps test-deps bench-deps build demo test bench install format lint clean
 
 all: build
 
@@ -42,6 +42,26 @@ build: deps
 
 test: test-deps build
 	@scripts/test
+
+# The demo needs root for the loop device; it says so.
+demo: test-deps build
+	@examples/demo.sh $(PROGRAM)
+
+# The program runs where no Swift is: its runtime is inside. Symbols stay in .build for whoever debugs.
+install: build
+	install -d "$(DESTDIR)$(BINDIR)" "$(DESTDIR)$(SBINDIR)" "$(DESTDIR)$(MANDIR)" "$(DESTDIR)$(DOCDIR)"
+	install -m 755 -s $(PROGRAM) "$(DESTDIR)$(BINDIR)/vhdfs"
+	for name in mount.vhdfs mount.fuse.vhdfs umount.fuse.vhdfs; do \
+	  ln -sfn "$(BINDIR)/vhdfs" "$(DESTDIR)$(SBINDIR)/$$name"; done
+	scripts/man-pages $(PROGRAM) .build/man
+	install -m 644 .build/man/*.1 "$(DESTDIR)$(MANDIR)"
+	install -d "$(DESTDIR)$(PREFIX)/share/bash-completion/completions" \
+	  "$(DESTDIR)$(PREFIX)/share/zsh/site-functions" "$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d"
+	$(PROGRAM) --generate-completion-script bash >"$(DESTDIR)$(PREFIX)/share/bash-completion/completions/vhdfs"
+	$(PROGRAM) --generate-completion-script zsh >"$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_vhdfs"
+	$(PROGRAM) --generate-completion-script fish \
+	  >"$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/vhdfs.fish"
+	install -m 644 README.md CHANGELOG.md LICENSE docs/*.md "$(DESTDIR)$(DOCDIR)"
 
 format:
 	$(SWIFT) format --in-place --recursive --parallel Package.swift Sources Tests

@@ -31,7 +31,11 @@ let package = Package(
       name: "VirtualDisk", dependencies: ["LinuxSystem", "Storage", "VHD", "VHDX"], swiftSettings: settings),
     .target(name: "GuestLayout", dependencies: ["Storage", "CISAL"], swiftSettings: settings),
     .target(
-      name: "ImageManagement", dependencies: ["Storage", "VHD", "VHDX", "VirtualDisk", "GuestLayout"],
+      name: "ImageManagement",
+      dependencies: [
+        "LinuxSystem", "Storage", "VHD", "VHDX", "VirtualDisk", "GuestLayout",
+        .product(name: "SystemPackage", package: "swift-system"),
+      ],
       swiftSettings: settings),
     .target(
       name: "MountedView",

@@ -7,6 +7,7 @@
 #include <linux/openat2.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mount.h>
@@ -92,4 +93,12 @@ void linux_add_event(int descriptor, uint64_t number) { (void)!write(descriptor,
 uint64_t linux_take_events(int descriptor) {
   uint64_t number = 0;
   return read(descriptor, &number, sizeof number) == (ssize_t)sizeof number ? number : 0;
+}
+
+int linux_open_unnamed(const char *directory, mode_t mode) {
+  return open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
+}
+
+int linux_rename_without_replacing(const char *old_path, const char *new_path) {
+  return renameat2(AT_FDCWD, old_path, AT_FDCWD, new_path, RENAME_NOREPLACE);
 }

@@ -51,4 +51,10 @@ int linux_event_descriptor(void);
 void linux_add_event(int descriptor, uint64_t number);
 uint64_t linux_take_events(int descriptor);
 
+/* A new file in the directory that has no name yet, and is gone with its last descriptor unless it is given one. */
+int linux_open_unnamed(const char *directory, mode_t mode);
+
+/* Fails with EEXIST where new_path exists, and with EINVAL where the file system cannot promise that. */
+int linux_rename_without_replacing(const char *old_path, const char *new_path);
+
 #endif
