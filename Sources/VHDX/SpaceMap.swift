@@ -11,6 +11,8 @@ import Storage
 struct SpaceMap: ~Copyable {
   /// The first byte behind everything in use, a multiple of 1 MiB.
   private(set) var end: UInt64
+  /// `end` when the file was opened: what lies behind it was allocated since, and is known.
+  let initialEnd: UInt64
   /// The file's size as grown by us.
   private(set) var fileSize: UInt64
   /// Holes of one block each that read as zero.
@@ -35,6 +37,7 @@ struct SpaceMap: ~Copyable {
   init(fileSize: UInt64) {
     self.fileSize = fileSize
     end = (fileSize + VHDX.mebibyte - 1) / VHDX.mebibyte * VHDX.mebibyte
+    initialEnd = end
   }
 
   /// Fresh room at the end of the file, which is grown if needed.
@@ -103,10 +106,14 @@ struct SpaceMap: ~Copyable {
     freeMayHaveRuns = true
   }
 
-  /// Takes over what the look through the table found in use below `scannedEnd`.
-  mutating func adopt(used: SpaceUse, scannedEnd: UInt64) {
-    // Up to the end that was scanned only: behind it this session has allocated.
-    let mebibytes = scannedEnd / VHDX.mebibyte
+  /// Whether the table was looked through. From then on the map knows of every change, in later sessions too.
+  var isAdopted: Bool { free != nil }
+
+  /// Takes over what the look through the table found in use below `initialEnd`. Once only: blocks that were put into
+  /// holes since stand in no table on the medium before they are committed.
+  mutating func adopt(used: SpaceUse) {
+    guard free == nil else { return }
+    let mebibytes = initialEnd / VHDX.mebibyte
     var map = used.bits.map { ~$0 }
     if mebibytes % 64 != 0, let last = map.indices.last { map[last] &= (1 << (mebibytes % 64)) - 1 }
     let words = Int((end / VHDX.mebibyte + 63) / 64)

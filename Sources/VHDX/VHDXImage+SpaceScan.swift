@@ -7,8 +7,12 @@ extension VHDXImage {
   ///
   /// Errors: damaged, when two blocks share a place; then nothing more is written.
   public func scanSpace() throws(ImageError) {
-    // What lies behind the file's end of now is allocated by this session, and known.
-    guard let scannedEnd = tables.withLock({ $0.isWriting && $0.overlay == nil ? $0.space.end : nil }) else { return }
+    // Behind the end that the file had when it was opened this program has allocated since, and the table on the medium
+    // may not say so yet.
+    let place = tables.withLock { tables -> UInt64? in
+      tables.isWriting && tables.overlay == nil && !tables.space.isAdopted ? tables.space.initialEnd : nil
+    }
+    guard let scannedEnd = place else { return }
     var used = SpaceUse(fileSize: scannedEnd)
     for range in structures { _ = used.add(range) }
     let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 4096)
@@ -36,7 +40,7 @@ extension VHDXImage {
       }
       index += count
     }
-    tables.withLock { $0.space.adopt(used: used, scannedEnd: scannedEnd) }
+    tables.withLock { $0.space.adopt(used: used) }
   }
 
   private func refuse(_ what: String) -> ImageError {
