@@ -12,8 +12,10 @@
 #include <sys/eventfd.h>
 #include <sys/mount.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 ssize_t linux_pread_nowait(int fd, void *buffer, size_t length, off_t offset) {
@@ -102,3 +104,54 @@ int linux_open_unnamed(const char *directory, mode_t mode) {
 int linux_rename_without_replacing(const char *old_path, const char *new_path) {
   return renameat2(AT_FDCWD, old_path, AT_FDCWD, new_path, RENAME_NOREPLACE);
 }
+
+static socklen_t abstract_address(struct sockaddr_un *address, const char *name) {
+  size_t length = strlen(name);
+  memset(address, 0, sizeof *address);
+  if (length > sizeof address->sun_path - 1) length = sizeof address->sun_path - 1;
+  address->sun_family = AF_UNIX;
+  memcpy(address->sun_path + 1, name, length);
+  return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + length);
+}
+
+static int failed_socket(int descriptor, int code) {
+  close(descriptor);
+  errno = code;
+  return -1;
+}
+
+int linux_listen(const char *name) {
+  struct sockaddr_un address;
+  socklen_t length = abstract_address(&address, name);
+  int descriptor = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (descriptor < 0) return -1;
+  if (bind(descriptor, (struct sockaddr *)&address, length) != 0 || listen(descriptor, 16) != 0)
+    return failed_socket(descriptor, errno);
+  return descriptor;
+}
+
+int linux_accept_from(int socket, unsigned user) {
+  struct ucred peer;
+  socklen_t length = sizeof peer;
+  int descriptor = accept4(socket, NULL, NULL, SOCK_CLOEXEC);
+  if (descriptor < 0) return -1;
+  if (getsockopt(descriptor, SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0) return failed_socket(descriptor, errno);
+  if (peer.uid != 0 && peer.uid != user) return failed_socket(descriptor, EACCES);
+  return descriptor;
+}
+
+int linux_connect_to(const char *name, int process) {
+  struct sockaddr_un address;
+  socklen_t length = abstract_address(&address, name);
+  struct ucred peer;
+  socklen_t peer_length = sizeof peer;
+  int descriptor = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (descriptor < 0) return -1;
+  if (connect(descriptor, (struct sockaddr *)&address, length) != 0 ||
+      getsockopt(descriptor, SOL_SOCKET, SO_PEERCRED, &peer, &peer_length) != 0)
+    return failed_socket(descriptor, errno);
+  if (peer.pid != process) return failed_socket(descriptor, EACCES);
+  return descriptor;
+}
+
+int linux_open_process(int process) { return (int)syscall(SYS_pidfd_open, process, 0); }

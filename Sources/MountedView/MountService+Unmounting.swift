@@ -1,10 +1,42 @@
+import Glibc
 import Storage
+import SystemPackage
 
 extension MountService {
-  /// Unmounts and waits for the end of the process that serves the mount.
+  /// Unmounts, and waits for the end of the process that serves the mount.
   ///
-  /// Errors: in use, with those who use it; what that process could not write; its death.
-  public static func unmount(_ path: String, lazily: Bool = false) throws(ImageError) {
-    try Unmounting.unmount(path, lazily: lazily)
+  /// With `lazily` a mount that is in use is detached now, and its end is not waited for.
+  /// Errors: no such mount; in use, with those who use it; what that process could not write; its death.
+  public static func unmount(_ given: String, lazily: Bool = false) throws(ImageError) {
+    var path = given
+    if let resolved = realpath(given, nil) {
+      path = String(cString: resolved)
+      free(resolved)
+    } else if errno != ENOTCONN {
+      let cause = Errno(rawValue: errno)
+      throw ImageError(errno: cause, "\(escaped(given)): cannot be unmounted: \(cause.description)")
+    } else {
+      var options = MountOptions(sources: [], mountPoint: given)
+      options.makePathsAbsolute()
+      path = options.mountPoint
+    }
+    guard let entry = MountTable.top(at: path), entry.isOurs else {
+      throw ImageError(.invalidParameter, "\(escaped(path)): nothing of this program's is mounted there")
+    }
+    let server = ServerProcess(ofMount: path)
+    do throws(ImageError) {
+      try Unmounting.unmount(path)
+    } catch {
+      guard error.errno == .resourceBusy else { throw error }
+      let users = MountUsers.of(path)
+      if lazily {
+        try Unmounting.unmount(path, lazily: true)
+        return
+      }
+      let who = users.isEmpty ? "somebody" : users.joined(separator: "; ")
+      throw ImageError(.inUse, "\(escaped(path)): cannot be unmounted, because it is in use by \(who)")
+    }
+    // A dead server has nothing left to say.
+    if let server { try server.waitForEnd(ofMount: path) }
   }
 }

@@ -57,4 +57,13 @@ int linux_open_unnamed(const char *directory, mode_t mode);
 /* Fails with EEXIST where new_path exists, and with EINVAL where the file system cannot promise that. */
 int linux_rename_without_replacing(const char *old_path, const char *new_path);
 
+/* A listening socket with an abstract name (no file); and the next connection to it, if it is of the user or of root
+   (else it is closed); and a connection to one that `process` made. -1 with errno where that cannot be had. */
+int linux_listen(const char *name);
+int linux_accept_from(int socket, unsigned user);
+int linux_connect_to(const char *name, int process);
+
+/* A descriptor that is readable when the process has ended. */
+int linux_open_process(int process);
+
 #endif
