@@ -125,8 +125,8 @@ run qemu-img check "$images/base.vhdx"
 echo "    SHA-256 as before: ${before%% *}"
 
 say "8. 7-Zip reads the chain too: the same disk, and the same files on it"
-run 7z e -tvhdx -so "$images/child.vhdx" >/dev/null || fail "7-Zip does not read the chain"
-7z e -tvhdx -so "$images/child.vhdx" 2>/dev/null >"$work/child.raw"
+echo '  $ 7z e -tvhdx -so images/child.vhdx > child.raw'
+7z e -tvhdx -so "$images/child.vhdx" 2>/dev/null >"$work/child.raw" || fail "7-Zip does not read the chain"
 run "$vhdfs" mount --read-only "$images/child.vhdx" "$mounted"
 run cmp "$mounted/child.vhdx/disk" "$work/child.raw"
 run "$vhdfs" unmount "$mounted"
