@@ -19,25 +19,27 @@ public struct ChainReport: Sendable {
     var output = ReportBytes()
     switch format {
     case .text:
-      for (depth, link) in links.enumerated() { output.appendLines(link.fields(depth: depth)) }
+      for depth in links.indices { output.appendLines(fields(depth)) }
     case .json:
       output.append("{\n  \"chain\": [")
-      for (depth, link) in links.enumerated() {
+      for depth in links.indices {
         output.append(depth == 0 ? "\n    " : ",\n    ")
-        output.appendObject(link.fields(depth: depth), margin: "    ")
+        output.appendObject(fields(depth), margin: "    ")
       }
       output.append(links.isEmpty ? "]\n}\n" : "\n  ]\n}\n")
     }
     return output.bytes
   }
-}
 
-extension ChainLink {
-  func fields(depth: Int) -> [ReportField] {
-    var fields = [ReportField("depth", .number(UInt64(depth))), ReportField("path", .text(path))]
-    switch facts {
+  private func fields(_ depth: Int) -> [ReportField] {
+    let link = links[depth]
+    var fields = [ReportField("depth", .number(UInt64(depth))), ReportField("path", .text(link.path))]
+    switch link.facts {
     case .success(let facts):
-      fields += facts.fields(parentPath: nil)
+      // Where the parent was found; only where it was not, what the image says.
+      var parentPath: String?
+      if depth + 1 < links.count, case .success = links[depth + 1].facts { parentPath = links[depth + 1].path }
+      fields += facts.fields(parentPath: parentPath)
       fields.append(ReportField("state", .text("ok")))
       fields += facts.stateFields
     case .failure(let error):

@@ -20,9 +20,9 @@ struct ImageArguments: ParsableArguments {
   /// The image's name without directories.
   var name: String { FilePath(image).lastComponent?.string ?? image }
 
-  /// A library of this one image, which changes nothing. Doubts are told on the standard error.
+  /// A library of this one image, by which nothing is opened for writing. Doubts are told on the standard error.
   func openLibrary() throws(ImageError) -> DiskLibrary {
-    try DiskLibrary(sources: [image], parentDirectories: parents, isReadOnly: true) { doubt in
+    try DiskLibrary(sources: [image], parentDirectories: parents, isReadOnly: false) { doubt in
       writeToStandardError("vhdfs: warning: \(doubt)\n")
     }
   }
