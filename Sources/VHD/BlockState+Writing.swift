@@ -1,25 +1,20 @@
 import Storage
 
 extension BlockState {
-  /// Refuses a change that the image is not ready for.
-  func requireWriting(_ file: HostFile) throws(ImageError) {
+  /// Whether a change may begin now; if not, writing must begin first. Throws when no change ever will.
+  func mayChange() throws(ImageError) -> Bool {
     switch phase {
-    case .writing: return
+    case .writing: true
     case .refused(let reason): throw reason
-    case .reading:
-      throw BlockState.writingHasNotBegun(file)
+    case .reading, .finishing: false
     }
-  }
-
-  static func writingHasNotBegun(_ file: HostFile) -> ImageError {
-    ImageError(.invalidState, "\(escaped(file.path)): writing has not begun; this is a fault of the program")
   }
 
   /// See `FormatImage.prepareWrite`. The range stays inside the disk.
   mutating func prepareWrite(
     _ offset: UInt64, _ limit: UInt64, mayAllocate: Bool, mayWait: Bool, _ file: HostFile, _ source: PageSource
   ) throws(ImageError) -> Step<WriteRun> {
-    try requireWriting(file)
+    guard try mayChange() else { return .done(WriteRun(.unknown, length: limit, diskOffset: offset)) }
     let block = offset >> layout.blockShift
     let inBlock = offset & (layout.blockSize - 1)
     var length = min(limit, layout.blockSize - inBlock)
@@ -32,8 +27,7 @@ extension BlockState {
     let entry = BlockTables.entry(of: block, in: page)
     let place: UInt64
     if entry == BlockLayout.unallocated {
-      // A differencing image cannot leave zeros out: the parent would show.
-      guard mayAllocate || layout.isDifferencing else {
+      guard mayAllocate else {
         return .done(WriteRun(.unallocated, length: length, diskOffset: offset))
       }
       guard let new = room.take(layout) else { return .room }
@@ -93,7 +87,7 @@ extension BlockState {
   mutating func completeWrite(
     _ run: WriteRun, _ file: HostFile, _ source: PageSource
   ) throws(ImageError) -> Step<Bool> {
-    try requireWriting(file)
+    if case .refused(let reason) = phase { throw reason }
     let block = run.diskOffset >> layout.blockShift
     let inBlock = run.diskOffset & (layout.blockSize - 1)
     let page: UnsafeMutableRawPointer

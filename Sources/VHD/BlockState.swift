@@ -12,6 +12,8 @@ struct BlockState: ~Copyable {
 
   enum Phase: Sendable {
     case reading, writing
+    /// Writing is being finished: no new write is prepared, those under way are completed.
+    case finishing
     /// Something failed after which nobody knows what the file holds: no more writes, for this reason.
     case refused(ImageError)
   }

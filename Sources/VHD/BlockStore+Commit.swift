@@ -42,7 +42,7 @@ extension BlockStore {
       switch state.phase {
       case .reading: nil
       case .refused(let reason): throw reason
-      case .writing: state.takeSnapshot()
+      case .writing, .finishing: state.takeSnapshot()
       }
     }
   }

@@ -1,3 +1,4 @@
+import Glibc
 import Storage
 
 extension BlockStore {
@@ -7,6 +8,10 @@ extension BlockStore {
       switch state.withLock({ $0.phase }) {
       case .writing: return
       case .refused(let reason): throw reason
+      case .finishing:
+        // Whoever is finishing notices, and leaves the file as it is.
+        state.withLock { if case .finishing = $0.phase { $0.phase = .writing } }
+        return
       case .reading: break
       }
       let name = escaped(file.path)
@@ -70,30 +75,44 @@ extension BlockStore {
     }
   }
 
-  /// See `FormatImage.finishWriting`.
+  /// See `FormatImage.finishWriting`. When writing begins again meanwhile, it is a commit.
   func finishWriting() throws(ImageError) {
-    try upkeep.withLock { (upkeep) throws(ImageError) in
-      while true {
-        try commit(&upkeep)
-        // A commit may find blocks that had become empty: then there is something to commit again. From the moment
-        // at which there is nothing, no change begins.
-        let next = state.withLock { state -> Bool? in
-          guard state.isWriting else { return nil }
-          if state.hasUncommittedChanges { return true }
-          state.phase = .reading
-          return false
-        }
-        guard let next else { return }
-        if !next { break }
-      }
-      do throws(ImageError) {
-        try cutUnusedRoom()
-      } catch {
-        // Nothing is lost: the file only has more room than it needs. Writing goes on, or was refused.
-        state.withLock { if case .reading = $0.phase { $0.phase = .writing } }
-        throw error
-      }
+    try commit()
+    let began = state.withLock { state -> Bool in
+      guard state.isWriting else { return false }
+      state.phase = .finishing
+      return true
     }
+    guard began else { return }
+    waitForWritesUnderWay()
+    do throws(ImageError) {
+      try upkeep.withLock { (upkeep) throws(ImageError) in
+        // A commit may find blocks that have become empty: then there is something to commit again.
+        repeat { try commit(&upkeep) } while state.withLock { $0.hasUncommittedChanges }
+        guard state.withLock({ state -> Bool in
+          guard case .finishing = state.phase else { return false }
+          state.phase = .reading
+          return true
+        }) else { return }
+        do throws(ImageError) {
+          try cutUnusedRoom()
+        } catch {
+          state.withLock { if case .reading = $0.phase { $0.phase = .writing } }
+          throw error
+        }
+      }
+    } catch {
+      // Nothing is lost: the changes wait for another commit, or the file only has more room than it needs.
+      state.withLock { if case .finishing = $0.phase { $0.phase = .writing } }
+      throw error
+    }
+  }
+
+  /// Returns when every operation that was prepared before has completed: they may need the upkeep lock for that, so it
+  /// is not held meanwhile.
+  private func waitForWritesUnderWay() {
+    let wanted = gate.current + 2
+    while upkeep.withLock({ _ in gate.advance() }) < wanted { usleep(100) }
   }
 
   /// Moves the footer back behind the last block.

@@ -70,7 +70,7 @@ extension BlockStore {
         guard entry != BlockLayout.unallocated else { continue }
         let place = UInt64(entry) * BlockLayout.sector
         // Under the lock, so that no write can be prepared between the look and the release.
-        if looksEmpty(place + layout.bitmapLength, block, mayRead: true) { state.free(block, place, page) }
+        if state.hasWholeRoom(place), looksEmpty(place + layout.bitmapLength, block, mayRead: true) { state.free(block, place, page) }
       }
     }
   }
@@ -88,7 +88,7 @@ extension BlockState {
   mutating func zero(
     _ offset: UInt64, _ limit: UInt64, _ file: HostFile, _ source: PageSource
   ) throws(ImageError) -> Step<ZeroStep> {
-    try requireWriting(file)
+    guard try mayChange() else { return .done(.answer(WriteRun(.unknown, length: limit, diskOffset: offset))) }
     let block = offset >> layout.blockShift
     let inBlock = offset & (layout.blockSize - 1)
     var length = min(limit, layout.blockSize - inBlock)
@@ -108,7 +108,7 @@ extension BlockState {
             : WriteRun(.done, length: emptyLength(offset, limit, page), diskOffset: offset)))
     }
     let place = try place(of: block, entry, file)
-    if !layout.isDifferencing && inBlock == 0 && length == layout.diskLength(of: block) {
+    if !layout.isDifferencing && inBlock == 0 && length == layout.diskLength(of: block) && hasWholeRoom(place) {
       free(block, place, page)
       return .done(.answer(WriteRun(.done, length: length, diskOffset: offset)))
     }
@@ -127,6 +127,9 @@ extension BlockState {
     }
     return .done(.inPlace(block: block, fileOffset: place + layout.bitmapLength + inBlock, length: length))
   }
+
+  /// False for the disk's last block where a writer cut the part that no disk byte lies in: such room is not reused.
+  func hasWholeRoom(_ place: UInt64) -> Bool { place + layout.bitmapLength + layout.blockSize <= bounds.end }
 
   /// Takes the block's place away, in memory; the place may be used again after the commit that says so.
   mutating func free(_ block: UInt64, _ place: UInt64, _ page: UnsafeMutableRawPointer) {

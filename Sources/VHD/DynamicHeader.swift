@@ -23,7 +23,7 @@ public struct DynamicHeader: Hashable, Sendable {
   /// Offset 64, "Parent Unicode Name": 256 units of UTF-16, big-endian.
   public var parentName = ""
   /// Offset 576, "Parent Locator Entry": eight.
-  public var locators: [ParentLocator] = []
+  var locators: [ParentLocator] = []
 
   /// The header, or nil where cookie or checksum are wrong.
   init?(_ bytes: UnsafeRawBufferPointer) {

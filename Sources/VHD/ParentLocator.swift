@@ -2,35 +2,35 @@ import Storage
 
 /// One place where a child records its parent's path (format paper, "Parent Locator Entries"): 24 bytes, big-endian,
 /// which point to the path's bytes elsewhere in the file.
-public struct ParentLocator: Hashable, Sendable {
+struct ParentLocator: Hashable, Sendable {
   static let length = 24
 
   /// How a path is written ("Platform Code").
-  public struct Platform: RawRepresentable, Hashable, Sendable {
-    public let rawValue: UInt32
-    public init(rawValue: UInt32) { self.rawValue = rawValue }
+  struct Platform: RawRepresentable, Hashable, Sendable {
+    let rawValue: UInt32
+    init(rawValue: UInt32) { self.rawValue = rawValue }
 
     /// An empty place.
-    public static let none = Platform(rawValue: 0)
+    static let none = Platform(rawValue: 0)
     /// Relative to the child's directory, UTF-16 little-endian.
-    public static let w2ru = Platform(rawValue: 0x5732_7275)
+    static let w2ru = Platform(rawValue: 0x5732_7275)
     /// Absolute, UTF-16 little-endian.
-    public static let w2ku = Platform(rawValue: 0x5732_6B75)
+    static let w2ku = Platform(rawValue: 0x5732_6B75)
     /// A file URL, UTF-8.
-    public static let macX = Platform(rawValue: 0x4D61_6358)
+    static let macX = Platform(rawValue: 0x4D61_6358)
 
     /// Whether the path can be understood here. The deprecated 8-bit forms and Mac aliases cannot.
     var isKnown: Bool { self == .w2ru || self == .w2ku || self == .macX }
   }
 
   /// Offset 0, "Platform Code".
-  public var platform: Platform
+  var platform: Platform
   /// Offset 4, "Platform Data Space": room for the path, in sectors by the paper, in bytes by Windows.
-  public var dataSpace: UInt32
+  var dataSpace: UInt32
   /// Offset 8, "Platform Data Length": bytes of the path, without a terminator.
-  public var dataLength: UInt32
+  var dataLength: UInt32
   /// Offset 16, "Platform Data Offset": where the path lies in the file.
-  public var dataOffset: UInt64
+  var dataOffset: UInt64
 
   init(platform: Platform, dataSpace: UInt32, dataLength: UInt32, dataOffset: UInt64) {
     self.platform = platform

@@ -3,7 +3,7 @@ import Storage
 /// One look at the whole block table: where the blocks end, which of them contradict each other or the file, and which
 /// room between them is free.
 struct TableScan: Sendable {
-  /// Where the last block ends; 0 without blocks.
+  /// Where the room of the last block ends, which can be behind the footer if a writer cut it; 0 without blocks.
   private(set) var blocksEnd: UInt64 = 0
   /// Blocks that have a place.
   private(set) var allocated: UInt64 = 0
@@ -44,6 +44,9 @@ struct TableScan: Sendable {
     _ blocks: [UInt64], _ layout: BlockLayout, _ bounds: BlockBounds, _ file: HostFile
   ) {
     var lastBlock: UInt64 = 0
+    // Where the blocks end for what may be put behind them: a block takes its whole room, also the disk's last one,
+    // though some writers cut the part that no disk byte lies in.
+    var roomEnd: UInt64 = 0
     for item in blocks {
       let block = item & 0xFFFF_FFFF
       let extent = layout.extent(of: block, at: (item >> 32) * BlockLayout.sector)
@@ -60,16 +63,20 @@ struct TableScan: Sendable {
           overlapping.append(one)
         }
         if problem == nil { problem = TableScan.overlapError(block, lastBlock, layout, file) }
-      } else if blocksEnd > 0, extent.offset - blocksEnd >= layout.bitmapLength + layout.blockSize,
+      } else if extent.offset < roomEnd {
+        if problem == nil { problem = TableScan.overlapError(block, lastBlock, layout, file) }
+      } else if roomEnd > 0, extent.offset - roomEnd >= layout.bitmapLength + layout.blockSize,
         gaps.count < TableScan.mostKept
       {
-        gaps.append(FileExtent(offset: blocksEnd, length: extent.offset - blocksEnd))
+        gaps.append(FileExtent(offset: roomEnd, length: extent.offset - roomEnd))
       }
       if extent.end > blocksEnd {
         blocksEnd = extent.end
         lastBlock = block
       }
+      roomEnd = max(roomEnd, extent.offset + layout.bitmapLength + layout.blockSize)
     }
+    blocksEnd = roomEnd
     overlapping.sort()
   }
 

@@ -1,3 +1,4 @@
+import Glibc
 import Storage
 
 extension VHDImage {
@@ -7,7 +8,7 @@ extension VHDImage {
       switch phase {
       case .writing: return
       case .refused(let reason): throw reason
-      case .reading: break
+      case .reading, .finishing: break
       }
       guard file.isWritable else {
         throw ImageError(errno: .readOnlyFileSystem, "\(escaped(file.path)): was opened for reading only")
@@ -35,7 +36,7 @@ extension VHDImage {
     if let blocks {
       return try blocks.prepareWrite(at: offset, limit: limit, mayAllocate: mayAllocate, mayWait: mayWait)
     }
-    try requireFixedWriting()
+    guard try mayChangeFixed() else { return WriteRun(.unknown, length: limit, diskOffset: offset) }
     return WriteRun(.ready, length: min(limit, virtualSize - offset), diskOffset: offset, fileOffset: offset)
   }
 
@@ -46,7 +47,7 @@ extension VHDImage {
   public func zero(at offset: UInt64, limit: UInt64) throws(ImageError) -> WriteRun {
     precondition(offset < virtualSize && limit > 0, "the caller keeps ranges inside the disk")
     if let blocks { return try blocks.zero(at: offset, limit: limit) }
-    try requireFixedWriting()
+    guard try mayChangeFixed() else { return WriteRun(.unknown, length: limit, diskOffset: offset) }
     let length = min(limit, virtualSize - offset)
     try file.punch(at: offset, length: length)
     return WriteRun(.done, length: length, diskOffset: offset)
@@ -72,16 +73,25 @@ extension VHDImage {
 
   public func finishWriting() throws(ImageError) {
     if let blocks { return try blocks.finishWriting() }
+    let began = fixedPhase.withLock { phase -> Bool in
+      guard case .writing = phase else { return false }
+      phase = .finishing
+      return true
+    }
+    guard began else { return try commit() }
+    // A write that is under way now would be flushed by nobody afterwards.
+    let wanted = gate.current + 2
+    while fixedPhase.withLock({ _ in gate.advance() }) < wanted { usleep(100) }
+    defer { fixedPhase.withLock { if case .finishing = $0 { $0 = .reading } } }
     try commit()
-    fixedPhase.withLock { if case .writing = $0 { $0 = .reading } }
   }
 
-  private func requireFixedWriting() throws(ImageError) {
-    try fixedPhase.withLock { (phase) throws(ImageError) in
+  private func mayChangeFixed() throws(ImageError) -> Bool {
+    try fixedPhase.withLock { (phase) throws(ImageError) -> Bool in
       switch phase {
-      case .writing: return
+      case .writing: true
       case .refused(let reason): throw reason
-      case .reading: throw BlockState.writingHasNotBegun(file)
+      case .reading, .finishing: false
       }
     }
   }

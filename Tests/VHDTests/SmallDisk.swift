@@ -80,7 +80,7 @@ final class SmallDisk {
       }
       let slice = bytes[done..<done + Int(run.length)]
       if run.kind == .unallocated {
-        if slice.allSatisfy({ $0 == 0 }) {
+        if try isAllZero(slice) && readsZeroBelow(position, run.length) {
           done += Int(run.length)
           continue
         }
@@ -93,6 +93,12 @@ final class SmallDisk {
       if run.kind == .tracked { try image.completeWrite(run) }
       done += count
     }
+  }
+
+  /// Zeros over nothing need no room; but over a parent's data they do.
+  private func readsZeroBelow(_ offset: UInt64, _ length: UInt64) throws -> Bool {
+    guard images[0].isDifferencing else { return true }
+    return try SmallDisk(Array(images.dropFirst()), raw: raw).read(offset, Int(length)).withUnsafeBytes(\.isAllZero)
   }
 
   func zero(_ offset: UInt64, _ length: UInt64) throws {
@@ -118,7 +124,7 @@ final class SmallDisk {
       }
       let index = offset >> 16
       let bytes = try read(index << 16, Int(min(65536, size - (index << 16))))
-      if bytes.contains(where: { $0 != 0 }) {
+      if !isAllZero(bytes[...]) {
         try hash.update(littleEndian(index))
         try hash.update(bytes)
       }
