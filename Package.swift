@@ -58,7 +58,7 @@ let package = Package(
     .target(name: "TestSystem", path: "Tests/TestSystem"),
     .target(
       name: "TestSupport",
-      dependencies: ["LinuxSystem", "TestSystem"],
+      dependencies: ["LinuxSystem", "Storage", "TestSystem", .product(name: "SystemPackage", package: "swift-system")],
       path: "Tests/TestSupport", swiftSettings: settings),
     .testTarget(
       name: "GuestLayoutTests", dependencies: ["GuestLayout", "Storage", "TestSupport"], swiftSettings: settings),
@@ -67,8 +67,10 @@ let package = Package(
     .testTarget(name: "MountTests", dependencies: ["TestSupport"], swiftSettings: settings),
     .testTarget(name: "StorageTests", dependencies: ["Storage"], swiftSettings: settings),
     .testTarget(name: "VHDTests", dependencies: ["VHD", "Storage"], swiftSettings: settings),
-    .testTarget(name: "VHDXTests", dependencies: ["VHDX", "Storage"], swiftSettings: settings),
-    .testTarget(name: "VirtualDiskTests", dependencies: ["VirtualDisk"], swiftSettings: settings),
+    .testTarget(name: "VHDXTests", dependencies: ["VHDX", "Storage", "TestSupport"], swiftSettings: settings),
+    .testTarget(
+      name: "VirtualDiskTests", dependencies: ["VirtualDisk", "Storage", "VHD", "VHDX", "TestSupport"],
+      swiftSettings: settings),
     .testTarget(
       name: "ImageManagementTests", dependencies: ["ImageManagement", "Storage", "VirtualDisk"],
       swiftSettings: settings),

@@ -1,0 +1,122 @@
+import Storage
+import TestSupport
+import VHDX
+
+@testable import VirtualDisk
+
+/// A chain in memory beside a model of what it must read as: for each sector the contents at the last flush, and all
+/// that was written to it since.
+struct ModelledDisk {
+  static let sector = 512
+
+  let size: Int
+  /// The leaf's file; the parents never change.
+  var file: RecordedFile
+  let parents: [SparseBytes]
+  private(set) var disk: VirtualDisk
+  private(set) var now: [UInt8]
+  /// What each sector may read as after a power cut; empty: only `now`.
+  private var older: [Int: [[UInt8]]] = [:]
+
+  init(leaf: RecordedFile, parents: [SparseBytes], size: Int, contents: [UInt8]) throws {
+    file = leaf
+    self.parents = parents
+    self.size = size
+    now = contents
+    disk = try ModelledDisk.open(leaf, parents)
+  }
+
+  static func open(_ leaf: RecordedFile, _ parents: [SparseBytes]) throws -> VirtualDisk {
+    let directory = try ImageDirectory("/tmp")
+    var images: [SharedImage] = []
+    for (depth, double) in ([leaf] + parents.map { RecordedFile($0) }).enumerated() {
+      let file = HostFile(path: "layer\(depth)", double: double, isWritable: depth == 0)
+      images.append(SharedImage(ImageReference(directory: directory, name: "layer\(depth)"), try Layer(file)))
+    }
+    return VirtualDisk(images, leaf: images[0], wake: {})
+  }
+
+  mutating func write(_ bytes: [UInt8], at offset: Int) throws {
+    remember(offset..<(offset + bytes.count))
+    now.replaceSubrange(offset..<(offset + bytes.count), with: bytes)
+    remember(offset..<(offset + bytes.count))
+    let disk = disk
+    let result: Result<Bool, ImageError> = bytes.withUnsafeBytes { buffer in
+      Result { () throws(ImageError) in try disk.write(buffer, at: UInt64(offset), mayWait: true) }
+    }
+    _ = try result.get()
+  }
+
+  mutating func zero(at offset: Int, length: Int) throws {
+    remember(offset..<(offset + length))
+    for index in offset..<(offset + length) { now[index] = 0 }
+    remember(offset..<(offset + length))
+    try disk.zero(at: UInt64(offset), length: UInt64(length))
+  }
+
+  mutating func flush() throws {
+    try disk.flush()
+    older = [:]
+  }
+
+  mutating func finish() throws {
+    try disk.finishWriting()
+    older = [:]
+  }
+
+  /// Opens the chain anew from what the file holds.
+  mutating func reopen() throws {
+    disk = try ModelledDisk.open(file, parents)
+  }
+
+  /// Goes on from a state that a power cut left: what it reads as is the truth from then on.
+  mutating func adopt(_ state: SparseBytes) throws {
+    file = RecordedFile(state)
+    try reopen()
+    now = try contents(of: disk)
+    older = [:]
+  }
+
+  private mutating func remember(_ range: Range<Int>) {
+    for sector in (range.lowerBound / ModelledDisk.sector)...((range.upperBound - 1) / ModelledDisk.sector) {
+      let bytes = Array(now[(sector * ModelledDisk.sector)..<min((sector + 1) * ModelledDisk.sector, size)])
+      if older[sector, default: []].last != bytes { older[sector, default: []].append(bytes) }
+    }
+  }
+
+  func contents(of disk: VirtualDisk) throws -> [UInt8] {
+    var bytes = [UInt8](repeating: 0xEE, count: size)
+    let result: Result<Bool, ImageError> = bytes.withUnsafeMutableBytes { buffer in
+      Result { () throws(ImageError) in try disk.read(into: buffer, at: 0, mayWait: true) }
+    }
+    _ = try result.get()
+    return bytes
+  }
+
+  /// The first byte that differs from the model; nil when all agree.
+  func firstDifference() throws -> Int? {
+    let found = try contents(of: disk)
+    if found == now { return nil }
+    return (0..<size).first { found[$0] != now[$0] }
+  }
+
+  /// The first sector of a crashed state that reads as none of what it may read as: its old contents, any of the new
+  /// ones, or zero where it was written since the flush.
+  func firstForeignSector(in state: SparseBytes) throws -> Int? {
+    let found = try contents(of: try ModelledDisk.open(RecordedFile(state), parents))
+    for sector in 0..<((size + ModelledDisk.sector - 1) / ModelledDisk.sector) {
+      let range = (sector * ModelledDisk.sector)..<min((sector + 1) * ModelledDisk.sector, size)
+      let bytes = found[range]
+      if let allowed = older[sector] {
+        if allowed.contains(where: { $0.elementsEqual(bytes) }) || bytes.allSatisfy({ $0 == 0 }) { continue }
+        // A sector that was written in pieces may hold pieces of several of its versions.
+        if range.allSatisfy({ index in allowed.contains { $0[index - range.lowerBound] == found[index] } || found[index] == 0 }) {
+          continue
+        }
+        return sector
+      }
+      if !bytes.elementsEqual(now[range]) { return sector }
+    }
+    return nil
+  }
+}
