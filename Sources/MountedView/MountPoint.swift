@@ -10,11 +10,13 @@ enum MountPoint {
   /// would have to ask itself.
   static func prepare(_ options: MountOptions) throws(ImageError) {
     let path = options.mountPoint
-    var status = stat()
-    if stat(path, &status) != 0, errno == ENOTCONN, MountTable.top(at: path)?.isOurs == true {
-      // A server that was killed leaves its mount behind: every access to it fails.
+    // A server that was killed leaves its mount behind: every access to it fails. (Attributes that the kernel
+    // remembers may hide that for a while; the file system's are never remembered.)
+    var fileSystem = statvfs()
+    if MountTable.top(at: path)?.isOurs == true, statvfs(path, &fileSystem) != 0, errno == ENOTCONN {
       try Unmounting.unmount(path, lazily: true)
     }
+    var status = stat()
     guard stat(path, &status) == 0 else {
       let cause = Errno(rawValue: errno)
       throw ImageError(errno: cause, "\(escaped(path)): cannot be mounted on: \(cause.description)")

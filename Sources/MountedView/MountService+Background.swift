@@ -1,4 +1,5 @@
 import Glibc
+import LinuxSystem
 import Logging
 import Storage
 import SystemPackage
@@ -21,6 +22,8 @@ extension MountService {
 
   /// The process in the background: tells the one that waits when the mount is ready, or what kept it from being made.
   private static func serveInBackground(_ options: MountOptions, _ pipe: StatusPipe) throws(ImageError) {
+    // Started as /proc/self/exe, it would be listed as `exe`.
+    linux_name_thread("vhdfs")
     let log = Logger(label: "vhdfs", factory: { _ in SystemLog() })
     do throws(ImageError) {
       try serve(options, log: log, whenReady: { pipe.tellReady() })

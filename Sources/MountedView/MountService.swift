@@ -19,7 +19,7 @@ public enum MountService {
     try MountPoint.prepare(options)
     let library = try DiskLibrary(
       sources: options.sources, parentDirectories: options.parentDirectories, isReadOnly: options.isReadOnly,
-      warn: { log.warning("\($0)") })
+      warn: Warnings(log).take)
     let server = Server(options: options, library: library, log: log)
     _ = server.tree.update(library.scan())
     try server.connection.mount(
@@ -51,5 +51,22 @@ public enum MountService {
     farewell.tell(failure)
     log.info("\(escaped(options.mountPoint)): ended\(failure == nil ? ", everything is written" : "")")
     if let failure { throw failure }
+  }
+}
+
+/// Passes each warning on once: the library tells of the same doubt at each look at the directories.
+private final class Warnings: Sendable {
+  private let log: Logger
+  private let told = Mutex<Set<String>>([])
+
+  init(_ log: Logger) { self.log = log }
+
+  @Sendable func take(_ sentence: String) {
+    let isNew = told.withLock { told in
+      // Bounded: names of files come and go for as long as a mount lasts.
+      if told.count >= 4096 { told = [] }
+      return told.insert(sentence).inserted
+    }
+    if isNew { log.warning("\(sentence)") }
   }
 }

@@ -1,10 +1,94 @@
+import CFuse
+import Glibc
+import LinuxSystem
 import Storage
+import Synchronization
 import VirtualDisk
 
-/// Notices images that come, go and change.
-final class SourceWatcher: Sendable {
-  let server: Server
-  init(server: Server) { self.server = server }
-  func begin() {}
-  func finish() {}
+/// Notices images that come, go and change, and tells the kernel what it must not believe any longer.
+///
+/// The system tells of changes in the SOURCE directories (inotify), and they are looked at every two seconds besides,
+/// because network file systems tell nothing, and a program that keeps a file open tells nothing either. Such a look
+/// costs a `stat` a file: only what has changed is opened.
+///
+/// This has a thread of its own because the kernel may hold a lock, while it takes such a notice, for which it waits
+/// for an answer from the server.
+///
+/// Unchecked: `thread` is set before the object is shared, and joined by its owner; the rest is constant.
+final class SourceWatcher: @unchecked Sendable {
+  private let server: Server
+  private let notices = inotify_init1(Int32(IN_CLOEXEC | IN_NONBLOCK))
+  private let events = linux_event_descriptor()
+  private let isFinished = Atomic<Bool>(false)
+  private var thread: Thread?
+
+  /// Milliseconds.
+  private static let pause: Int32 = 2000
+  /// After the first notice of several, so that they are looked at together.
+  private static let settling: Int32 = 50
+
+  init(server: Server) {
+    self.server = server
+    let wanted = IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_CLOSE_WRITE | IN_ATTRIB
+    for path in server.library.watchedDirectories {
+      // Where the system cannot watch, the look every two seconds must do.
+      _ = inotify_add_watch(notices, path, UInt32(wanted))
+    }
+  }
+
+  deinit {
+    close(events)
+    if notices >= 0 { close(notices) }
+  }
+
+  func begin() {
+    thread = Thread("sources") { [unowned self] in watch() }
+  }
+
+  func finish() {
+    isFinished.store(true, ordering: .releasing)
+    linux_add_event(events, 1)
+    thread?.join()
+  }
+
+  private func watch() {
+    while !isFinished.load(ordering: .acquiring) {
+      var descriptors = [
+        pollfd(fd: events, events: Int16(POLLIN), revents: 0), pollfd(fd: notices, events: Int16(POLLIN), revents: 0),
+      ]
+      _ = poll(&descriptors, 2, SourceWatcher.pause)
+      if descriptors[1].revents != 0 {
+        _ = poll(&descriptors, 1, SourceWatcher.settling)
+        drain()
+      }
+      if isFinished.load(ordering: .acquiring) { return }
+      let change = server.tree.update(server.library.scan())
+      tell(change)
+    }
+  }
+
+  private func drain() {
+    withUnsafeTemporaryAllocation(byteCount: 1 << 14, alignment: 8) { buffer in
+      while read(notices, buffer.baseAddress, buffer.count) > 0 {}
+    }
+  }
+
+  private func tell(_ change: Tree.Change) {
+    guard let session = server.connection.session else { return }
+    for name in change.vanished {
+      server.log.info("\(escaped(name)): has gone")
+      forget(session, NodeNumber.root, name)
+    }
+    for image in change.appeared { server.log.info("\(escaped(image.name)): has appeared") }
+    for image in change.changedState {
+      server.log.info("\(escaped(image.name)): \(image.isBroken ? "can no longer be read" : "can be read now")")
+      let directory = NodeNumber(image: image.serial, .image)
+      for name in ["disk", "partitions"] { forget(session, directory, name) }
+    }
+  }
+
+  /// The kernel answers ENOENT where it knew no such name: nothing to do.
+  private func forget(_ session: OpaquePointer, _ directory: NodeNumber, _ name: String) {
+    _ = fuse_lowlevel_notify_inval_entry(session, directory.rawValue, name, name.utf8.count)
+  }
 }
