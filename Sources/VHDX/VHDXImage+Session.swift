@@ -9,6 +9,12 @@ extension VHDXImage {
       guard !isWriting else { return }
       try failIfFailed()
       try checkWritable(committer.current.header)
+      // Blocks that share a place must be found before one of them is written; in a long table they are looked for in
+      // the background, and until then no hole is used.
+      let end = tables.withLock { max($0.space.initialEnd, $0.wholeFileSize) }
+      let isAdopted = tables.withLock { $0.space.isAdopted }
+      let isQuick = geometry.entries * 8 <= VHDXImage.quickTableLength
+      let used = isQuick && !isAdopted ? try spaceInUse(below: end) : nil
       // FileWriteGuid must be new before any other byte changes, DataWriteGuid before a reader can see a change;
       // both are durable when the update returns. A log to be replayed stays named.
       let (fileGUID, dataGUID) = (GUID.random(), GUID.random())
@@ -28,6 +34,7 @@ extension VHDXImage {
           tables.space = SpaceMap(fileSize: max(tables.space.fileSize, overlay.lastFileOffset))
           tables.overlay = nil
         }
+        if let used { tables.space.adopt(used: used) }
         if let copy = damagedRegionTable { try mendRegionTable(copy, &tables) }
         tables.isWriting = true
       }

@@ -1,9 +1,12 @@
 import Storage
 
+/// Looking through the whole block table for room that no block has, and for blocks that share room.
 extension VHDXImage {
-  /// Looks through the whole block table for room that no block has, and for blocks that share room. Waits long on
-  /// large tables; new blocks go to the end of the file until it is done. For a thread in the background, once in a
-  /// writing session.
+  /// Tables up to this long are looked through before the first change; longer ones in the background.
+  static let quickTableLength: UInt64 = 4 << 20
+
+  /// Looks through a long table; new blocks go to the end of the file until it is done. Waits long. For a thread in
+  /// the background, in a writing session; does nothing when it was done before.
   ///
   /// Errors: damaged, when two blocks share a place; then nothing more is written.
   public func scanSpace() throws(ImageError) {
@@ -13,41 +16,59 @@ extension VHDXImage {
       tables.isWriting && tables.overlay == nil && !tables.space.isAdopted ? tables.space.initialEnd : nil
     }
     guard let scannedEnd = place else { return }
-    var used = SpaceUse(fileSize: scannedEnd)
+    do throws(ImageError) {
+      let used = try spaceInUse(below: scannedEnd)
+      tables.withLock { $0.space.adopt(used: used) }
+    } catch {
+      tables.withLock { if $0.failure == nil { $0.failure = error } }
+      throw error
+    }
+  }
+
+  /// What lies below `end` in use by tables or blocks. Errors: damaged, when two blocks share a place.
+  func spaceInUse(below end: UInt64) throws(ImageError) -> SpaceUse {
+    var used = SpaceUse(fileSize: end)
     for range in structures { _ = used.add(range) }
+    let overlay = tables.withLock { $0.overlay }
     let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 4096)
     defer { buffer.deallocate() }
     var index: UInt64 = 0
     while index < geometry.entries {
       let count = min(UInt64(buffer.count / 8), geometry.entries - index)
       let part = UnsafeMutableRawBufferPointer(rebasing: buffer[..<Int(count * 8)])
-      try file.read(into: part, at: regions.blockTable.offset + index * 8)
+      let offset = regions.blockTable.offset + index * 8
+      if let overlay {
+        try overlay.read(file, into: part, at: offset)
+      } else {
+        try file.read(into: part, at: offset)
+      }
       for number in 0..<count {
         let entry = BlockTableEntry(rawValue: UnsafeRawBufferPointer(part).littleEndian(at: Int(number * 8)))
         // Entries that this session changed since may be read old or new: either way the place is not handed out,
         // because room that was given up becomes free only when its release is reclaimed.
-        guard entry.rawValue != 0, entry.offset < scannedEnd else { continue }
-        let isBitmap = geometry.isBitmap(index: index + number)
-        let range = entry.offset..<(entry.offset + (isBitmap ? VHDX.mebibyte : blockSize))
-        switch entry.state {
-        case .fullyPresent, .partiallyPresent:
-          guard used.add(range) else {
-            throw refuse("two blocks share the place \(entry.offset)")
-          }
-        case .undefined, .unmapped: _ = used.add(range)
-        default: break
+        if entry.rawValue != 0, entry.offset < end {
+          try add(entry, isBitmap: geometry.isBitmap(index: index + number), to: &used)
         }
       }
       index += count
     }
-    tables.withLock { $0.space.adopt(used: used) }
+    return used
   }
 
-  private func refuse(_ what: String) -> ImageError {
-    let error = ImageError.damaged(
-      file.path, at: regions.blockTable.offset,
-      "\(what), so writing one would change the other; nothing more is written. Copy the disk to a new image")
-    tables.withLock { if $0.failure == nil { $0.failure = error } }
-    return error
+  private func add(_ entry: BlockTableEntry, isBitmap: Bool, to used: inout SpaceUse) throws(ImageError) {
+    let range = entry.offset..<(entry.offset + (isBitmap ? VHDX.mebibyte : blockSize))
+    switch entry.state {
+    case .fullyPresent, .partiallyPresent:
+      guard used.add(range) else {
+        throw .damaged(
+          file.path, at: regions.blockTable.offset,
+          "a block at \(entry.offset) shares its place with another or with the file's tables, so writing one would change "
+            + "the other; nothing is written. Copy the disk to a new image")
+      }
+    case .undefined, .unmapped:
+      // A soft anchor: room that the block may have back.
+      _ = used.add(range)
+    default: break
+    }
   }
 }

@@ -112,7 +112,12 @@ extension DiskLibrary {
           open.disks[identity] = nil
           for image in entry.disk.images {
             open.images[image.file.identity]?.chains -= 1
-            if open.images[image.file.identity]?.chains == 0 { open.images[image.file.identity] = nil }
+            if open.images[image.file.identity]?.chains == 0 {
+              open.images[image.file.identity] = nil
+              // Whoever closes may hold the disk a moment longer; the locks must not wait for that, or the next
+              // opening would meet them.
+              image.file.unlock()
+            }
           }
         }
       }
