@@ -74,5 +74,5 @@ let package = Package(
     .testTarget(
       name: "ImageManagementTests", dependencies: ["ImageManagement", "Storage", "VirtualDisk"],
       swiftSettings: settings),
-    .testTarget(name: "CommandTests", swiftSettings: settings),
+    .testTarget(name: "CommandTests", dependencies: ["TestSupport"], swiftSettings: settings),
   ])

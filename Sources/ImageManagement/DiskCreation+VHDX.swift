@@ -23,13 +23,16 @@ extension DiskCreation {
     }
     let locator = ParentLocator(
       linkage: image.dataWriteGUID, relativePath: try RelativePath.recorded(from: path, to: parent))
-    try make(
-      VHDXCreation(
-        kind: .differencing(parent: locator, inherited: image.metadataItems),
-        virtualSize: virtualSize ?? facts.virtualSize, blockSize: blockSize ?? DiskCreation.childBlockSize,
-        logicalSectorSize: image.logicalSectorSize,
-        physicalSectorSize: physicalSectorSize ?? image.physicalSectorSize, virtualDiskID: image.virtualDiskID
-      ))
+    // The file holds the lock on the parent until the child is there.
+    try withExtendedLifetime(file) { () throws(ImageError) in
+      try make(
+        VHDXCreation(
+          kind: .differencing(parent: locator, inherited: image.metadataItems),
+          virtualSize: virtualSize ?? facts.virtualSize, blockSize: blockSize ?? DiskCreation.childBlockSize,
+          logicalSectorSize: image.logicalSectorSize,
+          physicalSectorSize: physicalSectorSize ?? image.physicalSectorSize,
+          virtualDiskID: image.virtualDiskID))
+    }
   }
 
   private func make(_ options: VHDXCreation) throws(ImageError) {
