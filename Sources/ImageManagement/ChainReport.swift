@@ -38,7 +38,9 @@ public struct ChainReport: Sendable {
     case .success(let facts):
       // Where the parent was found; only where it was not, what the image says.
       var parentPath: String?
-      if depth + 1 < links.count, case .success = links[depth + 1].facts { parentPath = links[depth + 1].path }
+      if depth + 1 < links.count, case .success = links[depth + 1].facts {
+        parentPath = links[depth + 1].path
+      }
       fields += facts.fields(parentPath: parentPath)
       fields.append(ReportField("state", .text("ok")))
       fields += facts.stateFields

@@ -32,7 +32,9 @@ struct InfoCommand: ParsableCommand {
   private var format: ReportFormat { json ? .json : .text }
 
   private func infoReport() throws(ImageError) -> [UInt8] {
-    if let answer = RunningMount.answer(about: arguments.image, "info", as: format) { return answer }
+    if let answer = RunningMount.answer(about: arguments.image, "info?format=\(format.rawValue)") {
+      return answer
+    }
     let library = try arguments.openLibrary()
     let entry = try library.entry(named: arguments.name)
     if case .failure(let error) = entry.facts { throw error }
@@ -46,7 +48,9 @@ struct InfoCommand: ParsableCommand {
   }
 
   private func chainReport() throws(ImageError) -> [UInt8] {
-    if let answer = RunningMount.answer(about: arguments.image, "chain", as: format) { return answer }
+    if let answer = RunningMount.answer(about: arguments.image, "chain?format=\(format.rawValue)") {
+      return answer
+    }
     let links = try arguments.openLibrary().chain(of: arguments.name)
     if links.count == 1, case .failure(let error) = links[0].facts { throw error }
     return ChainReport(links).bytes(as: format)

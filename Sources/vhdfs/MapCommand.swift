@@ -30,8 +30,9 @@ struct MapCommand: ParsableCommand {
 
   func run() throws {
     let format: ReportFormat = json ? .json : .text
-    let isWhole = offset.bytes == 0 && length == nil
-    if isWhole, try RunningMount.copyAnswer(about: arguments.image, "map", as: format) { return }
+    var question = "map?format=\(format.rawValue)&offset=\(offset.bytes)"
+    if let length { question += "&length=\(length.bytes)" }
+    if try RunningMount.copyAnswer(about: arguments.image, question) { return }
     let library = try arguments.openLibrary()
     let handle = try library.open(arguments.name, access: .read)
     let disk = handle.disk

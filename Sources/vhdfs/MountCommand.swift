@@ -26,7 +26,8 @@ struct MountCommand: ParsableCommand {
       """)
 
   @Argument(
-    help: ArgumentHelp("Images, directories of images, and last the directory to mount on.", valueName: "source"),
+    help: ArgumentHelp(
+      "Images, directories of images, and last the directory to mount on.", valueName: "source"),
     completion: .file())
   var paths: [String] = []
 
@@ -36,11 +37,15 @@ struct MountCommand: ParsableCommand {
   @Flag(name: [.customShort("r"), .long], help: "Change no byte of any file.")
   var readOnly = false
 
-  @Option(name: .customShort("o"), help: ArgumentHelp("Mount options, joined by commas. May be given again.", valueName: "options"))
+  @Option(
+    name: .customShort("o"),
+    help: ArgumentHelp("Mount options, joined by commas. May be given again.", valueName: "options"))
   var options: [String] = []
 
   @Option(
-    help: ArgumentHelp("A directory where parents may be found, besides the image's own. May be given again.", valueName: "dir"),
+    help: ArgumentHelp(
+      "A directory where parents may be found, besides the image's own. May be given again.", valueName: "dir"
+    ),
     completion: .directory)
   var parents: [String] = []
 

@@ -1,14 +1,13 @@
 import Glibc
-import ImageManagement
 import Storage
 import SystemPackage
 
 /// Asks the mount that holds an image, where there is one: only it knows what has not reached the file yet.
 enum RunningMount {
-  /// The whole answer of `MOUNT/NAME/control/FACT`, or nil when no mount of this user's holds the image.
-  static func answer(about image: String, _ fact: String, as format: ReportFormat) -> [UInt8]? {
+  /// The whole answer of `MOUNT/NAME/control/QUESTION`, or nil when no mount of this user's holds the image.
+  static func answer(about image: String, _ question: String) -> [UInt8]? {
     var answer: [UInt8] = []
-    guard let file = open(fact, about: image, as: format) else { return nil }
+    guard let file = open(question, about: image) else { return nil }
     defer { try? file.close() }
     do {
       while let piece = try read(file) { answer += piece }
@@ -19,10 +18,8 @@ enum RunningMount {
   }
 
   /// Copies an answer that may be long to the standard output; false when no mount holds the image.
-  static func copyAnswer(
-    about image: String, _ fact: String, as format: ReportFormat
-  ) throws(ImageError) -> Bool {
-    guard let file = open(fact, about: image, as: format) else { return false }
+  static func copyAnswer(about image: String, _ question: String) throws(ImageError) -> Bool {
+    guard let file = open(question, about: image) else { return false }
     defer { try? file.close() }
     while true {
       let piece: [UInt8]?
@@ -38,7 +35,7 @@ enum RunningMount {
     }
   }
 
-  private static func open(_ fact: String, about image: String, as format: ReportFormat) -> FileDescriptor? {
+  private static func open(_ question: String, about image: String) -> FileDescriptor? {
     guard let resolved = realpath(image, nil) else { return nil }
     defer { free(resolved) }
     let path = String(cString: resolved)
@@ -49,8 +46,7 @@ enum RunningMount {
       guard let info = contents(of: control.appending("info")),
         info.split(separator: UInt8(ascii: "\n")).first?.elementsEqual("path \(escaped(path))".utf8) == true
       else { continue }
-      let query = format == .text ? fact : "\(fact)?format=\(format.rawValue)"
-      if let file = try? FileDescriptor.open(control.appending(query), .readOnly) { return file }
+      if let file = try? FileDescriptor.open(control.appending(question), .readOnly) { return file }
     }
     return nil
   }

@@ -14,7 +14,8 @@ struct UnmountCommand: ParsableCommand {
         vhdfs unmount /mnt/images
       """)
 
-  @Argument(help: ArgumentHelp("The directory that is mounted on.", valueName: "directory"), completion: .directory)
+  @Argument(
+    help: ArgumentHelp("The directory that is mounted on.", valueName: "directory"), completion: .directory)
   var directory: String
 
   @Flag(name: [.customShort("l"), .long], help: "Detach now, and let those who use it finish.")
