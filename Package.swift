@@ -7,6 +7,10 @@ let strict: [SwiftSetting] =
   Context.environment["VHDFS_STRICT"] == nil ? [] : [.treatAllWarnings(as: .error)]
 let settings: [SwiftSetting] = [.swiftLanguageMode(.v6), .enableUpcomingFeature("ExistentialAny")] + strict
 
+/// Models and simulations move many bytes; without optimisation they take most of the tests' time. What they test is
+/// built as in any debug build.
+let simulation: [SwiftSetting] = settings + [.unsafeFlags(["-O"], .when(configuration: .debug))]
+
 let package = Package(
   name: "vhdfs",
   products: [.executable(name: "vhdfs", targets: ["vhdfs"])],
@@ -59,7 +63,7 @@ let package = Package(
     .target(
       name: "TestSupport",
       dependencies: ["LinuxSystem", "Storage", "TestSystem", .product(name: "SystemPackage", package: "swift-system")],
-      path: "Tests/TestSupport", swiftSettings: settings),
+      path: "Tests/TestSupport", swiftSettings: simulation),
     .testTarget(
       name: "GuestLayoutTests", dependencies: ["GuestLayout", "Storage", "TestSupport"], swiftSettings: settings),
     .testTarget(
@@ -70,7 +74,7 @@ let package = Package(
     .testTarget(name: "VHDXTests", dependencies: ["VHDX", "Storage", "TestSupport"], swiftSettings: settings),
     .testTarget(
       name: "VirtualDiskTests", dependencies: ["VirtualDisk", "Storage", "VHD", "VHDX", "TestSupport"],
-      swiftSettings: settings),
+      swiftSettings: simulation),
     .testTarget(
       name: "ImageManagementTests", dependencies: ["ImageManagement", "Storage", "VirtualDisk"],
       swiftSettings: settings),

@@ -59,6 +59,13 @@ struct SpaceMap: ~Copyable {
     return place
   }
 
+  /// Grows a file that ends inside a MiB to the end of it: the rest of that MiB may be handed out as a hole.
+  mutating func completeLastMebibyte(_ file: HostFile) throws(ImageError) {
+    guard fileSize < end else { return }
+    try file.resize(to: end)
+    fileSize = end
+  }
+
   /// A hole that reads as zero, if one is ready.
   mutating func takeReady() -> UInt64? { ready.popLast() }
 

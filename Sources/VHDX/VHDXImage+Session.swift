@@ -34,6 +34,7 @@ extension VHDXImage {
           tables.space = SpaceMap(fileSize: max(tables.space.fileSize, overlay.lastFileOffset))
           tables.overlay = nil
         }
+        try tables.space.completeLastMebibyte(file)
         if let used { tables.space.adopt(used: used) }
         if let copy = damagedRegionTable { try mendRegionTable(copy, &tables) }
         tables.isWriting = true

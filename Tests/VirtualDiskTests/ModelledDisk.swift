@@ -1,3 +1,4 @@
+import Glibc
 import Storage
 import TestSupport
 import VHDX
@@ -104,19 +105,29 @@ struct ModelledDisk {
   /// ones, or zero where it was written since the flush.
   func firstForeignSector(in state: SparseBytes) throws -> Int? {
     let found = try contents(of: try ModelledDisk.open(RecordedFile(state), parents))
-    for sector in 0..<((size + ModelledDisk.sector - 1) / ModelledDisk.sector) {
-      let range = (sector * ModelledDisk.sector)..<min((sector + 1) * ModelledDisk.sector, size)
-      let bytes = found[range]
-      if let allowed = older[sector] {
-        if allowed.contains(where: { $0.elementsEqual(bytes) }) || bytes.allSatisfy({ $0 == 0 }) { continue }
-        // A sector that was written in pieces may hold pieces of several of its versions.
-        if range.allSatisfy({ index in allowed.contains { $0[index - range.lowerBound] == found[index] } || found[index] == 0 }) {
-          continue
-        }
+    // Most of the disk is as it was: whole stretches first.
+    for start in stride(from: 0, to: size, by: 1 << 16) {
+      let stretch = start..<min(start + (1 << 16), size)
+      if found[stretch].withUnsafeBytes({ one in now[stretch].withUnsafeBytes { memcmp(one.baseAddress!, $0.baseAddress!, one.count) == 0 } }) {
+        // Equal to what was written last; but where that was not flushed, it is allowed all the same.
+        continue
+      }
+      for sector in (start / ModelledDisk.sector)..<((stretch.upperBound + ModelledDisk.sector - 1) / ModelledDisk.sector)
+      where !isAllowed(found, sector: sector) {
         return sector
       }
-      if !bytes.elementsEqual(now[range]) { return sector }
     }
     return nil
+  }
+
+  private func isAllowed(_ found: [UInt8], sector: Int) -> Bool {
+    let range = (sector * ModelledDisk.sector)..<min((sector + 1) * ModelledDisk.sector, size)
+    let bytes = found[range]
+    guard let allowed = older[sector] else { return bytes.elementsEqual(now[range]) }
+    if allowed.contains(where: { $0.elementsEqual(bytes) }) || bytes.allSatisfy({ $0 == 0 }) { return true }
+    // A sector that was written in pieces may hold pieces of several of its versions.
+    return range.allSatisfy { index in
+      allowed.contains { $0[index - range.lowerBound] == found[index] } || found[index] == 0
+    }
   }
 }
