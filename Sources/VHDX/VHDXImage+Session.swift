@@ -44,7 +44,6 @@ extension VHDXImage {
 
   public func finishWriting() throws(ImageError) {
     guard isWriting else { return }
-    try commit()
     try committer.withLock { (committer) throws(ImageError) in
       while true {
         try commit(&committer)
@@ -68,6 +67,7 @@ extension VHDXImage {
       }
       try cutUnusedRoom()
     }
+    try reclaimRoom()
   }
 
   /// Unused room at the end goes back to the host. Only without a live log: an entry's FlushedFileOffset would say

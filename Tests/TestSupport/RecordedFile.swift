@@ -27,7 +27,8 @@ public final class RecordedFile: HostFileDouble {
     var operations = 0
     var flushes = 0
     var faults: [Int: Fault] = [:]
-    var flushesToSkip: Set<Int> = []
+    var sampling: SeededGenerator?
+    var samples: [SparseBytes] = []
   }
 
   private let state: Mutex<State>
@@ -46,6 +47,17 @@ public final class RecordedFile: HostFileDouble {
   public var flushCount: Int { state.withLock { $0.flushes } }
   public var pendingCount: Int { state.withLock { $0.pending.count } }
 
+  /// From now on keeps, at each flush, a state that a power cut just before its end could have left.
+  public func sample(_ generator: SeededGenerator) { state.withLock { $0.sampling = generator } }
+
+  /// The states kept since the last call.
+  public func takeSamples() -> [SparseBytes] {
+    state.withLock { state in
+      defer { state.samples = [] }
+      return state.samples
+    }
+  }
+
   /// Makes operation `number` (counted from 0) fail.
   public func fail(_ number: Int, _ fault: Fault) { state.withLock { $0.faults[number] = fault } }
   public func clearFaults() { state.withLock { $0.faults = [:] } }
@@ -53,6 +65,12 @@ public final class RecordedFile: HostFileDouble {
   /// A state that a power cut could leave now, chosen by `generator`.
   public func crashState(_ generator: inout SeededGenerator) -> SparseBytes {
     let (stable, pending) = state.withLock { ($0.stable, $0.pending) }
+    return RecordedFile.crashState(stable, pending, &generator)
+  }
+
+  private static func crashState(
+    _ stable: SparseBytes, _ pending: [Change], _ generator: inout SeededGenerator
+  ) -> SparseBytes {
     var result = stable
     // Few lost, most lost, or all sides alike: each shows other errors.
     let share = [0.02, 0.5, 0.98].randomElement(using: &generator) ?? 0.5
@@ -115,6 +133,10 @@ public final class RecordedFile: HostFileDouble {
       case .fails(let code): throw ImageError(errno: code, "flush failed as the test asked for")
       case .liesOnFlush: return
       case nil: break
+      }
+      if var generator = state.sampling, !state.pending.isEmpty {
+        state.samples.append(RecordedFile.crashState(state.stable, state.pending, &generator))
+        state.sampling = generator
       }
       state.stable = state.now
       state.pending = []

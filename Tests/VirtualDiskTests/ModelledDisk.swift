@@ -25,6 +25,7 @@ struct ModelledDisk {
     self.size = size
     now = contents
     disk = try ModelledDisk.open(leaf, parents)
+    leaf.sample(SeededGenerator(seed: 7))
   }
 
   static func open(_ leaf: RecordedFile, _ parents: [SparseBytes]) throws -> VirtualDisk {
@@ -55,14 +56,29 @@ struct ModelledDisk {
     try disk.zero(at: UInt64(offset), length: UInt64(length))
   }
 
-  mutating func flush() throws {
+  /// Flushes; answers the first foreign sector in a state that a power cut during it could have left.
+  @discardableResult
+  mutating func flush() throws -> Int? {
     try disk.flush()
+    let foreign = try firstForeignSectorInSamples()
     older = [:]
+    return foreign
   }
 
-  mutating func finish() throws {
+  /// Closes cleanly; answers as `flush` does.
+  @discardableResult
+  mutating func finish() throws -> Int? {
     try disk.finishWriting()
+    let foreign = try firstForeignSectorInSamples()
     older = [:]
+    return foreign
+  }
+
+  func firstForeignSectorInSamples() throws -> Int? {
+    for state in file.takeSamples() {
+      if let foreign = try firstForeignSector(in: state) { return foreign }
+    }
+    return nil
   }
 
   /// Opens the chain anew from what the file holds.
@@ -73,6 +89,7 @@ struct ModelledDisk {
   /// Goes on from a state that a power cut left: what it reads as is the truth from then on.
   mutating func adopt(_ state: SparseBytes) throws {
     file = RecordedFile(state)
+    file.sample(SeededGenerator(seed: UInt64(state.size)))
     try reopen()
     now = try contents(of: disk)
     older = [:]
