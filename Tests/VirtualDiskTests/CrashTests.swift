@@ -85,7 +85,7 @@ struct CrashTests {
 
   @Test("Every state reads old, new or zero, and what was flushed", arguments: ChainKind.allCases)
   func randomHistory(_ kind: ChainKind) throws {
-    for seed in UInt64(1)...8 {
+    for seed in UInt64(1)...4 {
       var generator = SeededGenerator(seed: seed &* 1000 &+ UInt64(kind.rawValue.count))
       var model = try CrashTests.chain(kind, seed: seed)
       for number in 0..<60 {
