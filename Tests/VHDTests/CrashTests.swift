@@ -1,0 +1,182 @@
+import Foundation
+import Storage
+import Testing
+
+@testable import VHD
+
+/// Whatever a crash loses of what was not flushed: the image opens, what was committed is there, and every sector holds
+/// what was written to it, or held before: never another place's bytes.
+@Suite struct CrashTests {
+  /// What each sector may hold after a crash: numbers of contents.
+  struct SectorModel {
+    /// All contents that were ever written, by number; 0 is all zero.
+    var contents: [[UInt8]] = [[UInt8](repeating: 0, count: 512)]
+    /// Per sector, oldest first; the last is what it holds now.
+    var versions: [[Int]]
+
+    init(size: UInt64) { versions = Array(repeating: [0], count: Int(size / 512)) }
+
+    mutating func write(_ bytes: [UInt8], at offset: UInt64) {
+      var position = offset
+      let end = offset + UInt64(bytes.count)
+      while position < end {
+        let sector = Int(position / 512)
+        let (from, to) = (Int(position % 512), Int(min(512, end - position / 512 * 512)))
+        var content = contents[versions[sector].last ?? 0]
+        let start = Int(position - offset)
+        content.replaceSubrange(from..<to, with: bytes[start..<start + (to - from)])
+        if isAllZero(content[...]) {
+          versions[sector].append(0)
+        } else {
+          contents.append(content)
+          versions[sector].append(contents.count - 1)
+        }
+        position += UInt64(to - from)
+      }
+    }
+
+    mutating func commit() {
+      for sector in versions.indices where versions[sector].count > 1 {
+        versions[sector] = [versions[sector].last ?? 0]
+      }
+    }
+
+    func allows(_ bytes: [UInt8], _ sector: Int, _ versions: [Int]) -> Bool {
+      let found = Array(bytes[sector * 512..<(sector + 1) * 512])
+      return versions.contains { same(contents[$0], found) }
+    }
+  }
+
+  struct Case: Sendable, CustomTestStringConvertible {
+    var isChild: Bool
+    var startsDirty: Bool
+    var seed: UInt64
+    var testDescription: String { "\(isChild ? "child" : "dynamic") \(startsDirty ? "dirty" : "new") \(seed)" }
+  }
+
+  static let cases = (1...4).flatMap { seed in
+    [false, true].flatMap { isChild in
+      [false, true].map { Case(isChild: isChild, startsDirty: $0, seed: UInt64(seed)) }
+    }
+  }
+
+  static let size: UInt64 = 4 << 20
+  static let blockSize: UInt32 = 512 << 10
+
+  /// An image as a crash leaves it: with garbage in the room behind the blocks.
+  static func newImage(_ item: Case, parent: VHDImage?, _ generator: inout SeededGenerator) throws -> SparseBytes {
+    let double = RecordingFile()
+    var options = VHDCreation(kind: .dynamic, virtualSize: size, blockSize: blockSize)
+    if let parent {
+      options.kind = .differencing(
+        parent: VHDParent(uniqueID: parent.footer.uniqueID, timeStamp: 0, relativePath: "p.vhd", absolutePath: "/p.vhd"))
+    }
+    try VHDImage.create(double.file, options)
+    guard item.startsDirty else { return double.contents.withLock { $0.now } }
+    let footer = try double.size() - 512
+    var bytes = [UInt8](repeating: 0, count: 512)
+    try bytes.withUnsafeMutableBytes { try double.file.read(into: $0, at: footer) }
+    let garbage = pattern(3 << 20, &generator)
+    try garbage.withUnsafeBytes { try double.file.write($0, at: footer) }
+    try bytes.withUnsafeBytes { try double.file.write($0, at: footer + 3 << 20) }
+    return double.contents.withLock { $0.now }
+  }
+
+  @Test(arguments: cases) func everyStateIsGood(_ item: Case) throws {
+    var workload = Workload(seed: item.seed &+ 1000)
+    workload.largest = 20_000
+    var images: [VHDImage] = []
+    var model = SectorModel(size: CrashTests.size)
+    if item.isChild {
+      let double = RecordingFile()
+      try VHDImage.create(
+        double.file, VHDCreation(kind: .fixed(reserve: false), virtualSize: CrashTests.size))
+      let parent = try VHDImage(double.file)
+      try parent.beginWriting()
+      let bytes = pattern(Int(CrashTests.size), &workload.generator)
+      try SmallDisk([parent]).write(bytes, at: 0)
+      try parent.finishWriting()
+      model.write(bytes, at: 0)
+      model.commit()
+      images = [parent]
+    }
+    let start = try CrashTests.newImage(item, parent: images.first, &workload.generator)
+    let double = RecordingFile(start)
+    var image = try VHDImage(double.file)
+    var disk = SmallDisk([image] + images)
+    /// Up to this many operations this is what sectors may hold.
+    var history: [(position: Int, versions: [[Int]])] = []
+
+    for step in 0..<120 {
+      if !image.isWriting { try image.beginWriting() }
+      let (offset, length) = workload.range(CrashTests.size, UInt64(CrashTests.blockSize))
+      switch Int.random(in: 0..<12, using: &workload.generator) {
+      case 0, 1, 2:
+        model.write([UInt8](repeating: 0, count: Int(length)), at: offset)
+        history.append((double.position, model.versions))
+        try disk.zero(offset, length)
+      case 3, 4:
+        history.append((double.position, model.versions))
+        try image.commit()
+        model.commit()
+        history.append((double.position, model.versions))
+      case 5 where step % 3 == 0:
+        history.append((double.position, model.versions))
+        try image.finishWriting()
+        model.commit()
+        history.append((double.position, model.versions))
+        image = try VHDImage(double.file)
+        disk = SmallDisk([image] + images)
+      default:
+        let bytes = pattern(Int(length), &workload.generator)
+        model.write(bytes, at: offset)
+        history.append((double.position, model.versions))
+        try disk.write(bytes, at: offset)
+      }
+    }
+    history.append((double.position, model.versions))
+
+    for _ in 0..<150 {
+      let position = Int.random(in: 0...double.position, using: &workload.generator)
+      let crashed = double.crash(at: position, &workload.generator)
+      guard let allowed = history.last(where: { $0.position <= position })?.versions else { continue }
+      try check(crashed, images, model, allowed, "at \(position) of \(double.position)", &workload)
+    }
+  }
+
+  func check(
+    _ crashed: SparseBytes, _ parents: [VHDImage], _ model: SectorModel, _ allowed: [[Int]], _ place: String,
+    _ workload: inout Workload
+  ) throws {
+    let file = RecordingFile(crashed)
+    let disk: SmallDisk
+    var now: [UInt8]
+    do {
+      disk = SmallDisk([try VHDImage(file.file)] + parents)
+      now = try disk.read(0, Int(CrashTests.size))
+    } catch {
+      Issue.record("\(place): \(error)")
+      return
+    }
+    for sector in allowed.indices where !model.allows(now, sector, allowed[sector]) {
+      Issue.record("\(place): sector \(sector) holds what was never there (of \(allowed[sector].count) versions)")
+      return
+    }
+    // It can be written, and what is written there is good.
+    do {
+      try disk.images[0].beginWriting()
+      for _ in 0..<4 {
+        let (offset, length) = workload.range(CrashTests.size, UInt64(CrashTests.blockSize))
+        let bytes = pattern(Int(length), &workload.generator)
+        try disk.write(bytes, at: offset)
+        now.withUnsafeMutableBytes { UnsafeMutableRawBufferPointer(rebasing: $0[Int(offset)...]).copyBytes(from: bytes) }
+      }
+      try disk.images[0].finishWriting()
+      let again = SmallDisk([try VHDImage(file.file)] + parents)
+      #expect(same(try again.read(0, Int(CrashTests.size)), now), "\(place): written after the crash")
+      #expect(again.images[0].warnings == [])
+    } catch {
+      Issue.record("\(place): writing after the crash: \(error)")
+    }
+  }
+}
