@@ -5,8 +5,11 @@ struct BlockState: ~Copyable {
   let layout: BlockLayout
   var tables: BlockTables
   var bounds: BlockBounds
-  /// What a look at the whole table found; nil until a block is asked for, and left nil for tables too large.
-  var scan: TableScan?
+  /// The whole table was looked at, or is too large for that.
+  private(set) var isScanned: Bool
+  /// What that look found, if there are blocks that lie on each other. (Apart, so that reads copy nothing.)
+  private var overlaps: TableScan?
+  private var hasOverlaps = false
   var room = Room()
   var phase = Phase.reading
 
@@ -22,6 +25,13 @@ struct BlockState: ~Copyable {
     self.layout = layout
     self.bounds = bounds
     tables = BlockTables(layout)
+    isScanned = layout.blockCount > TableScan.mostBlocks
+  }
+
+  mutating func note(_ scan: TableScan) {
+    isScanned = true
+    hasOverlaps = !scan.overlapping.isEmpty
+    overlaps = hasOverlaps ? scan : nil
   }
 
   var isWriting: Bool {
@@ -43,7 +53,7 @@ struct BlockState: ~Copyable {
     if entry == BlockLayout.unallocated {
       return .done(Run(layout.isDifferencing ? .parent : .zero, length: emptyLength(offset, limit, page)))
     }
-    if scan == nil && layout.blockCount <= TableScan.mostBlocks { return .scan }
+    guard isScanned else { return .scan }
     let place = try place(of: block, entry, file)
     let inBlock = offset & (layout.blockSize - 1)
     let dataOffset = place + layout.bitmapLength + inBlock
@@ -73,8 +83,8 @@ struct BlockState: ~Copyable {
   func place(of block: UInt64, _ entry: UInt32, _ file: HostFile) throws(ImageError) -> UInt64 {
     let place = UInt64(entry) * BlockLayout.sector
     try bounds.check(block, at: place, layout, file)
-    if let scan, scan.isOverlapping(block) {
-      throw scan.problem ?? TableScan.overlapError(block, block, layout, file)
+    if hasOverlaps, let overlaps, overlaps.isOverlapping(block) {
+      throw overlaps.problem ?? TableScan.overlapError(block, block, layout, file)
     }
     return place
   }

@@ -42,7 +42,7 @@ extension BlockStore {
         upkeep.footersAreGood = true
       }
       state.withLock { state in
-        state.scan = scan
+        state.note(scan)
         state.room = Room(scan, layout, footer: footer)
         state.bounds = BlockBounds(end: footer, hasFooter: true)
         state.phase = .writing

@@ -77,9 +77,9 @@ final class BlockStore: Sendable {
   private func scanTable() throws(ImageError) {
     try upkeep.withLock { (_) throws(ImageError) in
       // Nothing can have changed the table before it was scanned: writing begins with a scan.
-      guard let bounds = state.withLock({ $0.scan == nil ? $0.bounds : nil }) else { return }
+      guard let bounds = state.withLock({ $0.isScanned ? nil : $0.bounds }) else { return }
       let scan = try TableScan(layout, bounds, file)
-      state.withLock { $0.scan = scan }
+      state.withLock { $0.note(scan) }
     }
   }
 }

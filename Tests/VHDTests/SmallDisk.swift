@@ -78,6 +78,11 @@ final class SmallDisk {
       if run.kind == .unknown {
         run = try image.prepareWrite(at: position, limit: rest, mayAllocate: false, mayWait: true)
       }
+      if run.kind == .unknown {
+        // Somebody finished writing: it begins anew.
+        try image.beginWriting()
+        continue
+      }
       let slice = bytes[done..<done + Int(run.length)]
       if run.kind == .unallocated {
         if try isAllZero(slice) && readsZeroBelow(position, run.length) {
@@ -85,6 +90,7 @@ final class SmallDisk {
           continue
         }
         run = try image.prepareWrite(at: position, limit: run.length, mayAllocate: true, mayWait: true)
+        if run.kind == .unknown { continue }
       }
       let count = Int(run.length)
       try bytes.withUnsafeBytes {
@@ -105,6 +111,10 @@ final class SmallDisk {
     var done: UInt64 = 0
     while done < length {
       let run = try images[0].zero(at: offset + done, limit: length - done)
+      if run.kind == .unknown {
+        try images[0].beginWriting()
+        continue
+      }
       if run.kind == .unallocated { try write([UInt8](repeating: 0, count: Int(run.length)), at: offset + done) }
       done += run.length
     }
