@@ -6,6 +6,8 @@ struct Invocation {
   enum Helper { case mount, unmount }
 
   let helper: Helper?
+  /// mount(8) was asked to do everything but the mount itself (`mount -f`).
+  let isFake: Bool
   /// For the parser, without the program's name.
   let arguments: [String]
 
@@ -15,12 +17,15 @@ struct Invocation {
     switch name {
     case "mount.vhdfs", "mount.fuse.vhdfs":
       helper = .mount
-      arguments = ["mount"] + Invocation.withoutHelperOptions(rest, flags: "snv")
+      isFake = rest.contains { $0.hasPrefix("-") && !$0.hasPrefix("--") && $0.contains("f") }
+      arguments = ["mount"] + Invocation.withoutHelperOptions(rest, flags: "sfnv")
     case "umount.vhdfs", "umount.fuse.vhdfs":
       helper = .unmount
+      isFake = false
       arguments = ["unmount"] + Invocation.withoutHelperOptions(rest, flags: "fnrv")
     default:
       helper = nil
+      isFake = false
       arguments = rest
     }
   }
