@@ -89,7 +89,7 @@ extension HostFile {
   /// Where the next byte that the host holds lies, at or after `offset` and before `end`; nil when there is none.
   /// A host that cannot tell is taken to hold everything.
   public func nextData(from offset: UInt64, end: UInt64) -> UInt64? {
-    guard double == nil else { return offset < end ? offset : nil }
+    if let double { return double.nextData(from: offset, end: end) }
     let found = linux_seek_data(descriptor, off_t(offset))
     if found < 0 { return errno == ENXIO ? nil : (offset < end ? offset : nil) }
     return UInt64(found) < end ? UInt64(found) : nil

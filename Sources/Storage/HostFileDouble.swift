@@ -14,4 +14,11 @@ public protocol HostFileDouble: AnyObject, Sendable {
   func resize(to size: UInt64) throws(ImageError)
   /// Makes the range read as zero; gives its room back where the host can. The size stays.
   func punch(at offset: UInt64, length: UInt64) throws(ImageError)
+  /// Where the next byte that is held lies, at or after `offset` and before `end`; nil when there is none.
+  func nextData(from offset: UInt64, end: UInt64) -> UInt64?
+}
+
+extension HostFileDouble {
+  /// A double that cannot tell holds everything.
+  public func nextData(from offset: UInt64, end: UInt64) -> UInt64? { offset < end ? offset : nil }
 }

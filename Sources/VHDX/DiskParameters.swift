@@ -69,7 +69,7 @@ struct DiskParameters {
     let flags = number(parameters, at: 4, UInt32.self)
     leaveBlocksAllocated = flags & 1 != 0
     hasParent = flags & 2 != 0
-    guard VHDX.blockSizes.contains(blockSize), blockSize & (blockSize - 1) == 0 else {
+    guard VHDXFormat.blockSizes.contains(blockSize), blockSize & (blockSize - 1) == 0 else {
       throw .damaged(
         file, at: region.offset, "the block size is \(blockSize); it must be a power of two from 1 MiB to 256 MiB")
     }
@@ -83,7 +83,7 @@ struct DiskParameters {
       throw .damaged(file, at: region.offset, "the physical sector size is \(physicalSectorSize); it must be 512 or 4096")
     }
     virtualSize = number(try data(Item.virtualDiskSize, "virtual disk size", length: 8), at: 0, UInt64.self)
-    guard virtualSize > 0, virtualSize <= VHDX.maximumVirtualSize, virtualSize % UInt64(logicalSectorSize) == 0 else {
+    guard virtualSize > 0, virtualSize <= VHDXFormat.maximumVirtualSize, virtualSize % UInt64(logicalSectorSize) == 0 else {
       throw .damaged(
         file, at: region.offset,
         "the disk's size is \(virtualSize); it must be a multiple of the sector size, more than 0 and at most 64 TiB")

@@ -24,7 +24,7 @@ struct Header: Equatable {
 
   /// Nil when signature or checksum are wrong.
   init?(_ bytes: UnsafeRawBufferPointer) {
-    guard bytes.count == Header.size, bytes.littleEndian(UInt32.self, at: 0) == VHDX.Signature.header,
+    guard bytes.count == Header.size, bytes.littleEndian(UInt32.self, at: 0) == VHDXFormat.Signature.header,
       bytes.littleEndian(UInt32.self, at: 4) == Checksum.of(bytes, zeroingFieldAt: 4)
     else { return nil }
     sequenceNumber = bytes.littleEndian(at: 8)
@@ -52,7 +52,7 @@ struct Header: Equatable {
   /// Fills a buffer of `Header.size` bytes.
   func encode(into bytes: UnsafeMutableRawBufferPointer) {
     bytes.initializeMemory(as: UInt8.self, repeating: 0)
-    bytes.storeLittleEndian(VHDX.Signature.header, at: 0)
+    bytes.storeLittleEndian(VHDXFormat.Signature.header, at: 0)
     bytes.storeLittleEndian(sequenceNumber, at: 8)
     bytes.store(fileWriteGUID, at: 16)
     bytes.store(dataWriteGUID, at: 32)
@@ -80,13 +80,13 @@ struct CurrentHeader {
     var found: [Header?] = []
     for slot in 0..<2 {
       let part = UnsafeMutableRawBufferPointer(rebasing: buffer[(slot * Header.size)..<((slot + 1) * Header.size)])
-      let count = try file.readUpTo(part, at: VHDX.headerOffsets[slot])
+      let count = try file.readUpTo(part, at: VHDXFormat.headerOffsets[slot])
       found.append(count == Header.size ? Header(UnsafeRawBufferPointer(part)) : nil)
     }
     switch (found[0], found[1]) {
     case (nil, nil):
       throw .damaged(
-        file.path, at: VHDX.headerOffsets[0],
+        file.path, at: VHDXFormat.headerOffsets[0],
         "both headers are damaged (signature or checksum); the file cannot be used without a copy of one of them")
     case (let first?, nil):
       (header, slot) = (first, 0)
@@ -95,7 +95,7 @@ struct CurrentHeader {
     case (let first?, let second?):
       guard first.sequenceNumber != second.sequenceNumber || first == second else {
         throw .damaged(
-          file.path, at: VHDX.headerOffsets[0],
+          file.path, at: VHDXFormat.headerOffsets[0],
           "both headers carry the sequence number \(first.sequenceNumber) but differ; which one counts cannot be told")
       }
       (header, slot) = first.sequenceNumber >= second.sequenceNumber ? (first, 0) : (second, 1)
@@ -122,7 +122,7 @@ struct CurrentHeader {
     let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Header.size, alignment: 4096)
     defer { buffer.deallocate() }
     next.encode(into: buffer)
-    try file.write(UnsafeRawBufferPointer(buffer), at: VHDX.headerOffsets[1 - slot])
+    try file.write(UnsafeRawBufferPointer(buffer), at: VHDXFormat.headerOffsets[1 - slot])
     try file.flush()
     header = next
     slot = 1 - slot

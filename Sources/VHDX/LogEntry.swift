@@ -24,7 +24,7 @@ struct LogEntryHeader {
 
   /// Nil when the signature is missing or a number cannot be right in a log of `logLength` bytes.
   init?(_ bytes: UnsafeRawBufferPointer, logLength: UInt64, logGUID: GUID) {
-    guard bytes.littleEndian(UInt32.self, at: 0) == VHDX.Signature.logEntry else { return nil }
+    guard bytes.littleEndian(UInt32.self, at: 0) == VHDXFormat.Signature.logEntry else { return nil }
     checksum = bytes.littleEndian(at: 4)
     entryLength = bytes.littleEndian(at: 8)
     tail = bytes.littleEndian(at: 12)
@@ -36,7 +36,7 @@ struct LogEntryHeader {
     guard self.logGUID == logGUID, sequenceNumber > 0, entryLength > 0, entryLength % 4096 == 0,
       UInt64(entryLength) <= logLength, tail % 4096 == 0, UInt64(tail) < logLength,
       UInt64(descriptorSectors) * 4096 <= UInt64(entryLength),
-      flushedFileOffset % VHDX.mebibyte == 0, lastFileOffset % VHDX.mebibyte == 0
+      flushedFileOffset % VHDXFormat.mebibyte == 0, lastFileOffset % VHDXFormat.mebibyte == 0
     else { return nil }
   }
 
@@ -65,7 +65,7 @@ struct LogEntryHeader {
 
   /// Everything but the checksum, which covers the whole entry.
   func encode(into bytes: UnsafeMutableRawBufferPointer) {
-    bytes.storeLittleEndian(VHDX.Signature.logEntry, at: 0)
+    bytes.storeLittleEndian(VHDXFormat.Signature.logEntry, at: 0)
     bytes.storeLittleEndian(UInt32(0), at: 4)
     bytes.storeLittleEndian(entryLength, at: 8)
     bytes.storeLittleEndian(tail, at: 12)
@@ -100,11 +100,11 @@ struct LogDescriptor {
     fileOffset = bytes.littleEndian(at: offset + 16)
     sequenceNumber = bytes.littleEndian(at: offset + 24)
     switch bytes.littleEndian(UInt32.self, at: offset) {
-    case VHDX.Signature.zeroDescriptor:
+    case VHDXFormat.Signature.zeroDescriptor:
       let length = bytes.littleEndian(UInt64.self, at: offset + 8)
       guard length % 4096 == 0 else { return nil }
       kind = .zero(length: length)
-    case VHDX.Signature.dataDescriptor:
+    case VHDXFormat.Signature.dataDescriptor:
       kind = .data(leading: bytes.littleEndian(at: offset + 8), trailing: bytes.littleEndian(at: offset + 4))
     default: return nil
     }

@@ -57,7 +57,7 @@ struct LogOverlay {
           dataSectors += 1
         }
         let (end, overflow) = descriptor.fileOffset.addingReportingOverflow(length)
-        guard !overflow, end <= VHDX.maximumFileOffset, descriptor.fileOffset >= VHDX.regionTableOffsets[0],
+        guard !overflow, end <= VHDXFormat.maximumFileOffset, descriptor.fileOffset >= VHDXFormat.regionTableOffsets[0],
           !(descriptor.fileOffset..<end).overlaps(log)
         else {
           throw .damaged(

@@ -53,7 +53,7 @@ struct LogScanner {
           + "use a backup, or let a repair tool drop the log if losing the last changes is acceptable")
     }
     let descriptors = best.reduce(0) { $0 + Int($1.header.descriptorCount) }
-    guard descriptors <= VHDX.maximumLogDescriptors else {
+    guard descriptors <= VHDXFormat.maximumLogDescriptors else {
       throw ImageError(
         .notSupported, "\(escaped(file.path)): the log holds \(descriptors) changes; 1,000,000 are the most that are replayed")
     }
@@ -105,7 +105,7 @@ struct LogScanner {
       } else {
         // Only as many data sectors as data descriptors: an entry has no other contents.
         guard index - descriptorSectors < dataSectors,
-          bytes.littleEndian(UInt32.self, at: 0) == VHDX.Signature.dataSector,
+          bytes.littleEndian(UInt32.self, at: 0) == VHDXFormat.Signature.dataSector,
           UInt64(bytes.littleEndian(UInt32.self, at: 4)) << 32 | UInt64(bytes.littleEndian(UInt32.self, at: 4092))
             == entry.header.sequenceNumber
         else { return false }

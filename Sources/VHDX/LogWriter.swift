@@ -19,14 +19,14 @@ enum LogWriter {
       let at = LogEntryHeader.descriptorOffset(index)
       let sector = 4096 * (descriptorSectors(pages.count) + index)
       page.contents.withUnsafeBytes { contents in
-        bytes.storeLittleEndian(VHDX.Signature.dataDescriptor, at: at)
+        bytes.storeLittleEndian(VHDXFormat.Signature.dataDescriptor, at: at)
         bytes.storeLittleEndian(contents.littleEndian(UInt32.self, at: 4092), at: at + 4)
         bytes.storeLittleEndian(contents.littleEndian(UInt64.self, at: 0), at: at + 8)
         bytes.storeLittleEndian(page.fileOffset, at: at + 16)
         bytes.storeLittleEndian(sequenceNumber, at: at + 24)
         // Signature and sequence number take the place of the first 8 and last 4 bytes: a torn sector shows.
         UnsafeMutableRawBufferPointer(rebasing: bytes[sector..<(sector + 4096)]).copyMemory(from: contents)
-        bytes.storeLittleEndian(VHDX.Signature.dataSector, at: sector)
+        bytes.storeLittleEndian(VHDXFormat.Signature.dataSector, at: sector)
         bytes.storeLittleEndian(UInt32(sequenceNumber >> 32), at: sector + 4)
         bytes.storeLittleEndian(UInt32(truncatingIfNeeded: sequenceNumber), at: sector + 4092)
       }

@@ -33,7 +33,7 @@ struct MetadataTable {
     defer { table.deallocate() }
     try read(table, region.offset)
     let bytes = UnsafeRawBufferPointer(table)
-    guard bytes.littleEndian(UInt64.self, at: 0) == VHDX.Signature.metadataTable else {
+    guard bytes.littleEndian(UInt64.self, at: 0) == VHDXFormat.Signature.metadataTable else {
       throw .damaged(file, at: region.offset, "the metadata table has no signature")
     }
     let count = bytes.littleEndian(UInt16.self, at: 10)
@@ -90,7 +90,7 @@ struct MetadataTable {
   /// Fills a buffer of the whole region (zeroed by this) with a table of `items` and the items back to back.
   static func encode(_ items: [MetadataItem], into bytes: UnsafeMutableRawBufferPointer) {
     bytes.initializeMemory(as: UInt8.self, repeating: 0)
-    bytes.storeLittleEndian(VHDX.Signature.metadataTable, at: 0)
+    bytes.storeLittleEndian(VHDXFormat.Signature.metadataTable, at: 0)
     bytes.storeLittleEndian(UInt16(items.count), at: 10)
     var next = tableSize
     for (index, item) in items.enumerated() {

@@ -26,7 +26,7 @@ struct RegionTable {
 
   /// True when `bytes` are a table that a writer finished: signature and checksum are right.
   static func isIntact(_ bytes: UnsafeRawBufferPointer) -> Bool {
-    bytes.count == VHDX.regionTableSize && bytes.littleEndian(UInt32.self, at: 0) == VHDX.Signature.regionTable
+    bytes.count == VHDXFormat.regionTableSize && bytes.littleEndian(UInt32.self, at: 0) == VHDXFormat.Signature.regionTable
       && bytes.littleEndian(UInt32.self, at: 4) == Checksum.of(bytes, zeroingFieldAt: 4)
   }
 
@@ -44,8 +44,8 @@ struct RegionTable {
       let region = Region(
         id: GUID(bytes, at: at), offset: offset, length: length,
         isRequired: bytes.littleEndian(UInt32.self, at: at + 28) & 1 == 1)
-      guard offset >= VHDX.headerSectionSize, offset % VHDX.mebibyte == 0, length % VHDX.mebibyte == 0, length > 0,
-        offset <= VHDX.maximumFileOffset
+      guard offset >= VHDXFormat.headerSectionSize, offset % VHDXFormat.mebibyte == 0, length % VHDXFormat.mebibyte == 0, length > 0,
+        offset <= VHDXFormat.maximumFileOffset
       else {
         throw .damaged(
           file, at: tableOffset + UInt64(at),
@@ -79,7 +79,7 @@ struct RegionTable {
   /// Fills a buffer of 64 KiB with a table of `regions`.
   static func encode(_ regions: [Region], into bytes: UnsafeMutableRawBufferPointer) {
     bytes.initializeMemory(as: UInt8.self, repeating: 0)
-    bytes.storeLittleEndian(VHDX.Signature.regionTable, at: 0)
+    bytes.storeLittleEndian(VHDXFormat.Signature.regionTable, at: 0)
     bytes.storeLittleEndian(UInt32(regions.count), at: 8)
     for (index, region) in regions.enumerated() {
       let at = 16 + index * 32

@@ -4,7 +4,7 @@ import Storage
 /// for its first sector; 1: this file has the sector, 0: the parent.
 extension VHDXImage {
   /// Bits in one page of tables.
-  private static let bitsPerPage = UInt64(VHDX.pageSize * 8)
+  private static let bitsPerPage = UInt64(VHDXFormat.pageSize * 8)
 
   /// The file offset of the bitmap block that describes `block`; nil when a page is missing.
   func bitmapBlock(
@@ -15,7 +15,7 @@ extension VHDXImage {
     guard entry.state == .fullyPresent else {
       throw damagedEntry("block \(block) is partly present, but the sector bitmap of chunk \(chunk) is not (state \(entry.state.rawValue))")
     }
-    try checkPlace(entry, length: VHDX.mebibyte, what: "the sector bitmap of chunk \(chunk)")
+    try checkPlace(entry, length: VHDXFormat.mebibyte, what: "the sector bitmap of chunk \(chunk)")
     return entry.offset
   }
 
@@ -28,7 +28,7 @@ extension VHDXImage {
     bitmapBlock: UInt64, sector: UInt64, limit: UInt64, _ tables: inout Tables, _ access: PageAccess
   ) throws(ImageError) -> (isSet: Bool, count: UInt64)? {
     let bit = bit(sector)
-    let pageOffset = bitmapBlock + bit / VHDXImage.bitsPerPage * UInt64(VHDX.pageSize)
+    let pageOffset = bitmapBlock + bit / VHDXImage.bitsPerPage * UInt64(VHDXFormat.pageSize)
     guard let page = try page(pageOffset, &tables, access) else { return nil }
     let bytes = UnsafeRawBufferPointer(page)
     var position = bit % VHDXImage.bitsPerPage
@@ -56,7 +56,7 @@ extension VHDXImage {
     var bit = bit(sector)
     let end = bit + count
     while bit < end {
-      let pageOffset = bitmapBlock + bit / VHDXImage.bitsPerPage * UInt64(VHDX.pageSize)
+      let pageOffset = bitmapBlock + bit / VHDXImage.bitsPerPage * UInt64(VHDXFormat.pageSize)
       guard let page = try page(pageOffset, &tables, access) else { return false }
       let pageEnd = min(end, (bit / VHDXImage.bitsPerPage + 1) * VHDXImage.bitsPerPage)
       let first = Int(bit % VHDXImage.bitsPerPage)

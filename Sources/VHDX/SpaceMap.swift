@@ -36,7 +36,7 @@ struct SpaceMap: ~Copyable {
 
   init(fileSize: UInt64) {
     self.fileSize = fileSize
-    end = (fileSize + VHDX.mebibyte - 1) / VHDX.mebibyte * VHDX.mebibyte
+    end = (fileSize + VHDXFormat.mebibyte - 1) / VHDXFormat.mebibyte * VHDXFormat.mebibyte
     initialEnd = end
   }
 
@@ -120,10 +120,10 @@ struct SpaceMap: ~Copyable {
   /// holes since stand in no table on the medium before they are committed.
   mutating func adopt(used: SpaceUse) {
     guard free == nil else { return }
-    let mebibytes = initialEnd / VHDX.mebibyte
+    let mebibytes = initialEnd / VHDXFormat.mebibyte
     var map = used.bits.map { ~$0 }
     if mebibytes % 64 != 0, let last = map.indices.last { map[last] &= (1 << (mebibytes % 64)) - 1 }
-    let words = Int((end / VHDX.mebibyte + 63) / 64)
+    let words = Int((end / VHDXFormat.mebibyte + 63) / 64)
     if map.count < words { map += [UInt64](repeating: 0, count: words - map.count) }
     free = map
     freeMayHaveRuns = map.contains { $0 != 0 }
@@ -143,7 +143,7 @@ struct SpaceMap: ~Copyable {
     guard freeMayHaveRuns, var map = free else { return nil }
     free = nil
     defer { free = map }
-    let needed = length / VHDX.mebibyte
+    let needed = length / VHDXFormat.mebibyte
     let total = UInt64(map.count) * 64
     var position = nextFit < total ? nextFit : 0
     var runStart = position
@@ -165,7 +165,7 @@ struct SpaceMap: ~Copyable {
         if run == 0 { runStart = position }
         run += 1
         if run == needed {
-          let range = (runStart * VHDX.mebibyte)..<((runStart + needed) * VHDX.mebibyte)
+          let range = (runStart * VHDXFormat.mebibyte)..<((runStart + needed) * VHDXFormat.mebibyte)
           SpaceMap.set(&map, range, to: false)
           nextFit = runStart + needed
           return range.lowerBound
@@ -181,7 +181,7 @@ struct SpaceMap: ~Copyable {
   }
 
   private static func set(_ map: inout [UInt64], _ range: Range<UInt64>, to isFree: Bool) {
-    for place in (range.lowerBound / VHDX.mebibyte)..<(range.upperBound / VHDX.mebibyte) {
+    for place in (range.lowerBound / VHDXFormat.mebibyte)..<(range.upperBound / VHDXFormat.mebibyte) {
       let word = Int(place / 64)
       if word >= map.count { map += [UInt64](repeating: 0, count: word - map.count + 1) }
       if isFree { map[word] |= 1 << (place % 64) } else { map[word] &= ~(1 << (place % 64)) }
@@ -195,15 +195,15 @@ struct SpaceUse {
   private let mebibytes: UInt64
 
   init(fileSize: UInt64) {
-    mebibytes = (fileSize + VHDX.mebibyte - 1) / VHDX.mebibyte
+    mebibytes = (fileSize + VHDXFormat.mebibyte - 1) / VHDXFormat.mebibyte
     bits = [UInt64](repeating: 0, count: Int((mebibytes + 63) / 64))
   }
 
   /// Notes a range as used; false when part of it was used already. What lies outside the file is left out.
   mutating func add(_ range: Range<UInt64>) -> Bool {
     var isNew = true
-    let last = min((range.upperBound + VHDX.mebibyte - 1) / VHDX.mebibyte, mebibytes)
-    var place = range.lowerBound / VHDX.mebibyte
+    let last = min((range.upperBound + VHDXFormat.mebibyte - 1) / VHDXFormat.mebibyte, mebibytes)
+    var place = range.lowerBound / VHDXFormat.mebibyte
     while place < last {
       let bit: UInt64 = 1 << (place % 64)
       if bits[Int(place / 64)] & bit != 0 { isNew = false }

@@ -10,7 +10,7 @@ struct Tables: ~Copyable {
   /// With so many changed pages writers wait for a commit.
   static let dirtyLimit = 1024
 
-  var cache = PageCache(pageSize: VHDX.pageSize, capacity: cachePages)
+  var cache = PageCache(pageSize: VHDXFormat.pageSize, capacity: cachePages)
   /// What a log that has not been replayed says; gone once writing begins.
   var overlay: LogOverlay?
   var isWriting = false
@@ -82,7 +82,7 @@ extension VHDXImage {
 
   /// Brings a page of the file into the host's cache, so that reading it under the lock does not wait.
   private func prefetch(_ page: UInt64) {
-    let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: VHDX.pageSize, alignment: 4096)
+    let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: VHDXFormat.pageSize, alignment: 4096)
     defer { scratch.deallocate() }
     // An error shows when the page is read for its contents.
     _ = try? file.readUpTo(scratch, at: page)
@@ -94,12 +94,12 @@ extension VHDXImage {
     _ offset: UInt64, _ tables: inout Tables, _ access: PageAccess
   ) throws(ImageError) -> UnsafeMutableRawBufferPointer? {
     if let found = tables.cache.find(offset) {
-      return UnsafeMutableRawBufferPointer(start: found, count: VHDX.pageSize)
+      return UnsafeMutableRawBufferPointer(start: found, count: VHDXFormat.pageSize)
     }
     let overlay = tables.overlay
     if access == .withoutWaiting {
       // The scratch page on the stack: a cache page is claimed only when there is something to put into it.
-      return try withUnsafeTemporaryAllocation(byteCount: VHDX.pageSize, alignment: 4096) {
+      return try withUnsafeTemporaryAllocation(byteCount: VHDXFormat.pageSize, alignment: 4096) {
         (scratch) throws(ImageError) -> UnsafeMutableRawBufferPointer? in
         guard overlay == nil, try file.readWithoutWaiting(into: scratch, at: offset) == .complete else {
           tables.missingPage = offset
@@ -110,7 +110,7 @@ extension VHDXImage {
         return page
       }
     }
-    return try withUnsafeTemporaryAllocation(byteCount: VHDX.pageSize, alignment: 4096) {
+    return try withUnsafeTemporaryAllocation(byteCount: VHDXFormat.pageSize, alignment: 4096) {
       (scratch) throws(ImageError) -> UnsafeMutableRawBufferPointer? in
       if let overlay {
         try overlay.read(file, into: scratch, at: offset)
@@ -128,28 +128,28 @@ extension VHDXImage {
       tables.needsCommit = true
       return nil
     }
-    return UnsafeMutableRawBufferPointer(start: slot, count: VHDX.pageSize)
+    return UnsafeMutableRawBufferPointer(start: slot, count: VHDXFormat.pageSize)
   }
 
   // MARK: - Block table
 
   /// The file offset of the page that holds entry `index`.
   func pageOfEntry(_ index: UInt64) -> UInt64 {
-    regions.blockTable.offset + (index * 8) & ~UInt64(VHDX.pageSize - 1)
+    regions.blockTable.offset + (index * 8) & ~UInt64(VHDXFormat.pageSize - 1)
   }
 
   func entry(_ index: UInt64, _ tables: inout Tables, _ access: PageAccess) throws(ImageError) -> BlockTableEntry? {
     guard let page = try page(pageOfEntry(index), &tables, access) else { return nil }
     return BlockTableEntry(
-      rawValue: UnsafeRawBufferPointer(page).littleEndian(UInt64.self, at: Int(index * 8 % UInt64(VHDX.pageSize))))
+      rawValue: UnsafeRawBufferPointer(page).littleEndian(UInt64.self, at: Int(index * 8 % UInt64(VHDXFormat.pageSize))))
   }
 
   /// Changes entry `index`, whose page the caller has just had from `entry`.
   func setEntry(_ index: UInt64, _ entry: BlockTableEntry, _ tables: inout Tables) {
     let offset = pageOfEntry(index)
     guard let slot = tables.cache.find(offset) else { preconditionFailure("the page was loaded under this lock") }
-    UnsafeMutableRawBufferPointer(start: slot, count: VHDX.pageSize)
-      .storeLittleEndian(entry.rawValue, at: Int(index * 8 % UInt64(VHDX.pageSize)))
+    UnsafeMutableRawBufferPointer(start: slot, count: VHDXFormat.pageSize)
+      .storeLittleEndian(entry.rawValue, at: Int(index * 8 % UInt64(VHDXFormat.pageSize)))
     tables.markDirty(offset)
   }
 
@@ -168,10 +168,10 @@ extension VHDXImage {
 
   func checkPlace(_ entry: BlockTableEntry, length: UInt64, what: @autoclosure () -> String) throws(ImageError) {
     let offset = entry.offset
-    if offset >= structuresEnd, entry.reservedBits == 0, offset <= VHDX.maximumFileOffset { return }
+    if offset >= structuresEnd, entry.reservedBits == 0, offset <= VHDXFormat.maximumFileOffset { return }
     guard entry.reservedBits == 0 else { throw damagedEntry("\(what()) has reserved bits set") }
     let isOnStructure = structures.contains { $0.overlaps(offset..<(offset &+ length)) }
-    guard offset <= VHDX.maximumFileOffset, !isOnStructure else {
+    guard offset <= VHDXFormat.maximumFileOffset, !isOnStructure else {
       throw damagedEntry("\(what()) is said to lie at \(offset), where the file's own tables are")
     }
   }

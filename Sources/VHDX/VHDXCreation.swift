@@ -54,12 +54,12 @@ extension VHDXImage {
       virtualSize: options.virtualSize, blockSize: options.blockSize,
       logicalSectorSize: UInt64(options.logicalSectorSize), isDifferencing: isDifferencing)
     // The places that Windows chooses: log, metadata, block table, one after the other from 1 MiB on.
-    let log = (offset: VHDX.mebibyte, length: VHDX.mebibyte)
+    let log = (offset: VHDXFormat.mebibyte, length: VHDXFormat.mebibyte)
     let metadata = RegionTable.Region(
-      id: RegionTable.metadataID, offset: 2 * VHDX.mebibyte, length: VHDX.mebibyte, isRequired: true)
-    let tableLength = (geometry.entries * 8 + VHDX.mebibyte - 1) / VHDX.mebibyte * VHDX.mebibyte
+      id: RegionTable.metadataID, offset: 2 * VHDXFormat.mebibyte, length: VHDXFormat.mebibyte, isRequired: true)
+    let tableLength = (geometry.entries * 8 + VHDXFormat.mebibyte - 1) / VHDXFormat.mebibyte * VHDXFormat.mebibyte
     let table = RegionTable.Region(
-      id: RegionTable.blockTableID, offset: 3 * VHDX.mebibyte, length: tableLength, isRequired: true)
+      id: RegionTable.blockTableID, offset: 3 * VHDXFormat.mebibyte, length: tableLength, isRequired: true)
     let payload = table.offset + table.length
     let end = isFixed ? payload + geometry.payloadBlocks * options.blockSize : payload
 
@@ -78,7 +78,7 @@ extension VHDXImage {
   }
 
   private static func check(_ options: VHDXCreation, _ path: String) throws(ImageError) {
-    guard VHDX.blockSizes.contains(options.blockSize), options.blockSize & (options.blockSize - 1) == 0 else {
+    guard VHDXFormat.blockSizes.contains(options.blockSize), options.blockSize & (options.blockSize - 1) == 0 else {
       throw ImageError(
         .invalidParameter, "\(escaped(path)): a block of \(options.blockSize) bytes is not possible; "
           + "take a power of two from 1 MiB to 256 MiB")
@@ -87,7 +87,7 @@ extension VHDXImage {
       throw ImageError(
         .invalidParameter, "\(escaped(path)): a sector of \(size) bytes is not possible; take 512 or 4096")
     }
-    guard options.virtualSize > 0, options.virtualSize <= VHDX.maximumVirtualSize,
+    guard options.virtualSize > 0, options.virtualSize <= VHDXFormat.maximumVirtualSize,
       options.virtualSize % UInt64(options.logicalSectorSize) == 0
     else {
       throw ImageError(
@@ -156,17 +156,17 @@ extension VHDXImage {
   }
 
   private static func writeRegionTables(_ regions: [RegionTable.Region], _ file: HostFile) throws(ImageError) {
-    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: VHDX.regionTableSize, alignment: 4096)
+    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: VHDXFormat.regionTableSize, alignment: 4096)
     defer { buffer.deallocate() }
     RegionTable.encode(regions, into: buffer)
-    for offset in VHDX.regionTableOffsets { try file.write(UnsafeRawBufferPointer(buffer), at: offset) }
+    for offset in VHDXFormat.regionTableOffsets { try file.write(UnsafeRawBufferPointer(buffer), at: offset) }
   }
 
   private static func writeFileType(_ file: HostFile) throws(ImageError) {
     let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 520, alignment: 8)
     defer { buffer.deallocate() }
     buffer.initializeMemory(as: UInt8.self, repeating: 0)
-    buffer.storeLittleEndian(VHDX.Signature.file, at: 0)
+    buffer.storeLittleEndian(VHDXFormat.Signature.file, at: 0)
     for (index, unit) in "vhdfs".utf16.enumerated() { buffer.storeLittleEndian(unit, at: 8 + index * 2) }
     try file.write(UnsafeRawBufferPointer(buffer), at: 0)
   }
@@ -176,7 +176,7 @@ extension VHDXImage {
       fileWriteGUID: .random(), dataWriteGUID: .random(), logLength: UInt32(log.length), logOffset: log.offset)
     let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Header.size, alignment: 4096)
     defer { buffer.deallocate() }
-    for offset in VHDX.headerOffsets {
+    for offset in VHDXFormat.headerOffsets {
       header.encode(into: buffer)
       try file.write(UnsafeRawBufferPointer(buffer), at: offset)
       header.sequenceNumber += 1

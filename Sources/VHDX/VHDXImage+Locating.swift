@@ -69,8 +69,8 @@ extension VHDXImage {
   private func cachedEntry(_ block: UInt64, _ tables: borrowing Tables) -> BlockTableEntry? {
     let index = geometry.payloadIndex(block)
     guard block < geometry.payloadBlocks, let slot = tables.cache.find(pageOfEntry(index)) else { return nil }
-    let page = UnsafeRawBufferPointer(start: slot, count: VHDX.pageSize)
-    return BlockTableEntry(rawValue: page.littleEndian(UInt64.self, at: Int(index * 8 % UInt64(VHDX.pageSize))))
+    let page = UnsafeRawBufferPointer(start: slot, count: VHDXFormat.pageSize)
+    return BlockTableEntry(rawValue: page.littleEndian(UInt64.self, at: Int(index * 8 % UInt64(VHDXFormat.pageSize))))
   }
 
   /// Cuts a run of data where the log that has not been replayed changes the file, or at the file's end.

@@ -86,11 +86,11 @@ extension VHDXImage {
       throw ImageError(.invalidState, errno: .readOnlyFileSystem, "\(escaped(file.path)): was opened for reading only")
     }
     let log = header.logOffset..<(header.logOffset + UInt64(header.logLength))
-    guard UInt64(header.logLength) >= VHDX.mebibyte, log.upperBound <= (try file.size()),
+    guard UInt64(header.logLength) >= VHDXFormat.mebibyte, log.upperBound <= (try file.size()),
       !regions.regions.contains(where: { $0.range.overlaps(log) })
     else {
       throw .damaged(
-        file.path, at: VHDX.headerOffsets[0],
+        file.path, at: VHDXFormat.headerOffsets[0],
         "the log has no usable place, so nothing can be changed safely; copy the disk to a new image")
     }
   }
@@ -99,7 +99,7 @@ extension VHDXImage {
   /// replays it again.
   private func replay(_ overlay: LogOverlay, _ committer: inout Committer) throws(ImageError) {
     if overlay.lastFileOffset > (try file.size()) { try file.resize(to: overlay.lastFileOffset) }
-    let page = UnsafeMutableRawBufferPointer.allocate(byteCount: VHDX.pageSize, alignment: 4096)
+    let page = UnsafeMutableRawBufferPointer.allocate(byteCount: VHDXFormat.pageSize, alignment: 4096)
     defer { page.deallocate() }
     for interval in overlay.intervals {
       if let source = interval.page {
@@ -116,13 +116,13 @@ extension VHDXImage {
 
   /// Makes the damaged copy of the region table equal to the good one, through the log as every table.
   private func mendRegionTable(_ copy: Int, _ tables: inout Tables) throws(ImageError) {
-    let contents = UnsafeMutableRawBufferPointer.allocate(byteCount: VHDX.regionTableSize, alignment: 4096)
+    let contents = UnsafeMutableRawBufferPointer.allocate(byteCount: VHDXFormat.regionTableSize, alignment: 4096)
     defer { contents.deallocate() }
-    try file.read(into: contents, at: VHDX.regionTableOffsets[1 - copy])
-    for start in stride(from: 0, to: contents.count, by: VHDX.pageSize) {
-      let key = VHDX.regionTableOffsets[copy] + UInt64(start)
+    try file.read(into: contents, at: VHDXFormat.regionTableOffsets[1 - copy])
+    for start in stride(from: 0, to: contents.count, by: VHDXFormat.pageSize) {
+      let key = VHDXFormat.regionTableOffsets[copy] + UInt64(start)
       guard let slot = tables.cache.find(key) ?? tables.cache.insert(key) else { return }
-      slot.copyMemory(from: contents.baseAddress! + start, byteCount: VHDX.pageSize)
+      slot.copyMemory(from: contents.baseAddress! + start, byteCount: VHDXFormat.pageSize)
       tables.markDirty(key)
     }
   }

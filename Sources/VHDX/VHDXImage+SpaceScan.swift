@@ -56,7 +56,7 @@ extension VHDXImage {
   }
 
   private func add(_ entry: BlockTableEntry, isBitmap: Bool, to used: inout SpaceUse) throws(ImageError) {
-    let range = entry.offset..<(entry.offset + (isBitmap ? VHDX.mebibyte : blockSize))
+    let range = entry.offset..<(entry.offset + (isBitmap ? VHDXFormat.mebibyte : blockSize))
     switch entry.state {
     case .fullyPresent, .partiallyPresent:
       guard used.add(range) else {

@@ -111,7 +111,7 @@ extension VHDXImage {
     let bitmapIndex = geometry.bitmapIndex(chunk: chunk)
     guard let bitmapEntry = try entry(bitmapIndex, &tables, access) else { return nil }
     if bitmapEntry.state == .fullyPresent {
-      try checkPlace(bitmapEntry, length: VHDX.mebibyte, what: "the sector bitmap of chunk \(chunk)")
+      try checkPlace(bitmapEntry, length: VHDXFormat.mebibyte, what: "the sector bitmap of chunk \(chunk)")
       let sectors = blockSize >> sectorShift
       guard
         try setBits(
@@ -121,7 +121,7 @@ extension VHDXImage {
       guard bitmapEntry.state == .notPresent else {
         throw damagedEntry("the sector bitmap of chunk \(chunk) is in the reserved state \(bitmapEntry.state.rawValue)")
       }
-      let place = try tables.space.allocateAtEnd(VHDX.mebibyte, file: file)
+      let place = try tables.space.allocateAtEnd(VHDXFormat.mebibyte, file: file)
       setEntry(bitmapIndex, .bitmap(offset: place), &tables)
     }
     // Loading bitmap pages may have pushed the entry's page out.

@@ -51,7 +51,7 @@ public final class VHDXImage: FormatImage {
     let signature = UnsafeMutableRawBufferPointer.allocate(byteCount: 520, alignment: 8)
     defer { signature.deallocate() }
     let count = try file.readUpTo(signature, at: 0)
-    guard count == 520, UnsafeRawBufferPointer(signature).littleEndian(UInt64.self, at: 0) == VHDX.Signature.file else {
+    guard count == 520, UnsafeRawBufferPointer(signature).littleEndian(UInt64.self, at: 0) == VHDXFormat.Signature.file else {
       throw .damaged(file.path, at: 0, "is no VHDX file: the signature \"vhdxfile\" is missing")
     }
     creator = VHDXImage.text(UnsafeRawBufferPointer(rebasing: signature[8..<520]))
@@ -67,11 +67,11 @@ public final class VHDXImage: FormatImage {
       if let overlay { try overlay.read(file, into: buffer, at: offset) } else { try file.read(into: buffer, at: offset) }
     }
 
-    let table = UnsafeMutableRawBufferPointer.allocate(byteCount: VHDX.regionTableSize, alignment: 4096)
+    let table = UnsafeMutableRawBufferPointer.allocate(byteCount: VHDXFormat.regionTableSize, alignment: 4096)
     defer { table.deallocate() }
     var regions: RegionTable?
     var damaged: Int?
-    for (copy, offset) in VHDX.regionTableOffsets.enumerated() {
+    for (copy, offset) in VHDXFormat.regionTableOffsets.enumerated() {
       try read(table, offset)
       guard RegionTable.isIntact(UnsafeRawBufferPointer(table)) else {
         damaged = copy
@@ -83,7 +83,7 @@ public final class VHDXImage: FormatImage {
     }
     guard let regions else {
       throw .damaged(
-        file.path, at: VHDX.regionTableOffsets[0], "both region tables are damaged (signature or checksum)")
+        file.path, at: VHDXFormat.regionTableOffsets[0], "both region tables are damaged (signature or checksum)")
     }
     for region in [regions.blockTable, regions.metadata] where region.range.upperBound > wholeSize {
       throw .damaged(
@@ -102,7 +102,7 @@ public final class VHDXImage: FormatImage {
 
     self.regions = regions
     damagedRegionTable = damaged
-    structures = [0..<VHDX.headerSectionSize, log] + regions.regions.map(\.range)
+    structures = [0..<VHDXFormat.headerSectionSize, log] + regions.regions.map(\.range)
     structuresEnd = structures.map(\.upperBound).max() ?? 0
     self.geometry = geometry
     blockShift = UInt64(parameters.blockSize.trailingZeroBitCount)
@@ -124,11 +124,11 @@ public final class VHDXImage: FormatImage {
   private static func logRange(_ header: Header, _ file: HostFile) throws(ImageError) -> Range<UInt64> {
     let length = UInt64(header.logLength)
     let isPossible =
-      header.logOffset >= VHDX.headerSectionSize && header.logOffset % VHDX.mebibyte == 0
-      && length % VHDX.mebibyte == 0 && header.logOffset <= VHDX.maximumFileOffset
+      header.logOffset >= VHDXFormat.headerSectionSize && header.logOffset % VHDXFormat.mebibyte == 0
+      && length % VHDXFormat.mebibyte == 0 && header.logOffset <= VHDXFormat.maximumFileOffset
     guard isPossible, length > 0 || header.logGUID.isZero else {
       throw .damaged(
-        file.path, at: VHDX.headerOffsets[0],
+        file.path, at: VHDXFormat.headerOffsets[0],
         "the log is said to lie at \(header.logOffset) with \(length) bytes; both must be multiples of 1 MiB, behind the headers")
     }
     return header.logOffset..<(header.logOffset + length)
@@ -143,7 +143,7 @@ public final class VHDXImage: FormatImage {
         "\(escaped(file.path)): has changes in a log of version \(header.logVersion); only version 0 can be replayed")
     }
     let length = UInt64(header.logLength)
-    guard length <= VHDX.maximumLogLength else {
+    guard length <= VHDXFormat.maximumLogLength else {
       throw ImageError(
         .notSupported, "\(escaped(file.path)): has a log of \(length) bytes to replay; 256 MiB are the most that are read")
     }

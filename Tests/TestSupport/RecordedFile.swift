@@ -143,6 +143,10 @@ public final class RecordedFile: HostFileDouble {
     }
   }
 
+  public func nextData(from offset: UInt64, end: UInt64) -> UInt64? {
+    state.withLock { $0.now }.nextPage(from: offset, end: end)
+  }
+
   public func size() throws(ImageError) -> UInt64 { state.withLock { $0.now.size } }
 
   private func change(_ change: Change, _ apply: (inout SparseBytes) -> Void) throws(ImageError) {

@@ -10,6 +10,17 @@ import VHDX
 /// What kind of chain a run of the simulation works on.
 enum ChainKind: String, CaseIterable, Sendable {
   case fixedVHDX, dynamicVHDX, childVHDX, child4KVHDX, grandchildVHDX
+  case fixedVHD, dynamicVHD, childVHD, grandchildVHD
+
+  var isVHD: Bool { self == .fixedVHD || self == .dynamicVHD || self == .childVHD || self == .grandchildVHD }
+  var isFixed: Bool { self == .fixedVHDX || self == .fixedVHD }
+  var parentCount: Int {
+    switch self {
+    case .childVHDX, .child4KVHDX, .childVHD: 1
+    case .grandchildVHDX, .grandchildVHD: 2
+    default: 0
+    }
+  }
 }
 
 @Suite("What a power cut leaves")
@@ -18,40 +29,49 @@ struct CrashTests {
 
   /// Makes a chain with known contents: parents with data here and there, and an empty leaf (a fixed one is zero).
   static func chain(_ kind: ChainKind, seed: UInt64) throws -> ModelledDisk {
-    let sectorSize: UInt32 = kind == .child4KVHDX ? 4096 : 512
-    func file(_ options: VHDXCreation.Kind) throws -> RecordedFile {
-      let double = RecordedFile()
-      try VHDXImage.create(
-        HostFile(path: "new", double: double),
-        VHDXCreation(
-          kind: options, virtualSize: UInt64(size), blockSize: 1 << 20, logicalSectorSize: sectorSize,
-          physicalSectorSize: 4096))
-      return double
+    var model = try ModelledDisk(
+      leaf: try file(kind, parent: nil), parents: [], size: size, contents: .init(repeating: 0, count: size))
+    var parents: [SparseBytes] = []
+    for level in 0..<kind.parentCount {
+      try model.write(pattern(seed: seed &+ UInt64(level), count: 600_000), at: 4096 * (100 + level * 77))
+      try model.write(pattern(seed: seed &+ 9, count: 8192), at: 3 << 20)
+      try model.finish()
+      parents.insert(model.file.contents, at: 0)
+      model = try ModelledDisk(
+        leaf: try file(kind, parent: parents[0]), parents: parents, size: size, contents: model.now)
     }
-    switch kind {
-    case .fixedVHDX:
-      return try ModelledDisk(
-        leaf: try file(.fixed(reserve: false)), parents: [], size: size, contents: .init(repeating: 0, count: size))
-    case .dynamicVHDX:
-      return try ModelledDisk(
-        leaf: try file(.dynamic), parents: [], size: size, contents: .init(repeating: 0, count: size))
-    case .childVHDX, .child4KVHDX, .grandchildVHDX:
-      var model = try ModelledDisk(
-        leaf: try file(.dynamic), parents: [], size: size, contents: .init(repeating: 0, count: size))
-      var parents: [SparseBytes] = []
-      for level in 0..<(kind == .grandchildVHDX ? 2 : 1) {
-        try model.write(pattern(seed: seed &+ UInt64(level), count: 600_000), at: 4096 * (100 + level * 77))
-        try model.write(pattern(seed: seed &+ 9, count: 8192), at: 3 << 20)
-        try model.finish()
-        parents.insert(model.file.contents, at: 0)
-        let parent = try VHDXImage(HostFile(path: "parent", double: RecordedFile(parents[0])))
-        let leaf = try file(
-          .differencing(
-            parent: ParentLocator(linkage: parent.dataWriteGUID, relativePath: ".\\parent.vhdx"), inherited: []))
-        model = try ModelledDisk(leaf: leaf, parents: parents, size: size, contents: model.now)
+    return model
+  }
+
+  /// A new file of the kind, on `parent` if there is one.
+  static func file(_ kind: ChainKind, parent: SparseBytes?) throws -> RecordedFile {
+    let double = RecordedFile()
+    let file = HostFile(path: "new", double: double)
+    let above = parent.map { HostFile(path: "parent", double: RecordedFile($0)) }
+    if kind.isVHD {
+      let parent = try above.map {
+        VHDParent(
+          uniqueID: try VHDImage($0).footer.uniqueID, timeStamp: 0, relativePath: ".\\parent.vhd",
+          absolutePath: "C:\\parent.vhd")
       }
-      return model
+      try VHDImage.create(
+        file,
+        VHDCreation(
+          kind: kind.isFixed ? .fixed(reserve: false) : parent.map { .differencing(parent: $0) } ?? .dynamic,
+          virtualSize: UInt64(size), blockSize: 512 << 10))
+    } else {
+      let parent = try above.map {
+        VHDX.ParentLocator(linkage: try VHDXImage($0).dataWriteGUID, relativePath: ".\\parent.vhdx")
+      }
+      try VHDXImage.create(
+        file,
+        VHDXCreation(
+          kind: kind.isFixed
+            ? .fixed(reserve: false) : parent.map { .differencing(parent: $0, inherited: []) } ?? .dynamic,
+          virtualSize: UInt64(size), blockSize: 1 << 20, logicalSectorSize: kind == .child4KVHDX ? 4096 : 512,
+          physicalSectorSize: 4096))
     }
+    return double
   }
 
   /// One random step; answers a foreign sector in a state that a power cut during it could have left.

@@ -8,7 +8,7 @@ import Storage
 ///     | log | metadata region | block table (BAT) | sector bitmap blocks, payload blocks … |
 ///
 /// Everything is little-endian. All structures but the two headers change through the log only.
-public enum VHDX {
+enum VHDXFormat {
   static let mebibyte: UInt64 = 1 << 20
   /// Log sectors, data descriptors and our cache of tables all count in these (2.3.1).
   static let pageSize = 4096
