@@ -68,7 +68,8 @@ let package = Package(
       name: "GuestLayoutTests", dependencies: ["GuestLayout", "Storage", "TestSupport"], swiftSettings: settings),
     .testTarget(
       name: "CorpusTests", dependencies: ["VirtualDisk", "Storage", "TestSupport"], swiftSettings: settings),
-    .testTarget(name: "MountTests", dependencies: ["TestSupport"], swiftSettings: settings),
+    .testTarget(
+      name: "MountTests", dependencies: ["LinuxSystem", "TestSupport", "TestSystem"], swiftSettings: settings),
     .testTarget(name: "StorageTests", dependencies: ["Storage"], swiftSettings: settings),
     .testTarget(name: "VHDTests", dependencies: ["VHD", "Storage"], swiftSettings: settings),
     .testTarget(name: "VHDXTests", dependencies: ["VHDX", "Storage", "TestSupport"], swiftSettings: settings),

@@ -88,6 +88,11 @@ func writeAll(_ bytes: [UInt8], to file: Int32, at offset: off_t) throws {
   }
 }
 
+/// Whether two stretches of bytes are equal; quick in a build for debugging too.
+public func same(_ left: [UInt8], _ right: [UInt8]) -> Bool {
+  left.count == right.count && memcmp(left, right, left.count) == 0
+}
+
 /// A whole small file as text; works for files whose size is said to be 0, as in /proc.
 public func textOfFile(_ path: String) throws -> String {
   let file = try OpenFile(path)

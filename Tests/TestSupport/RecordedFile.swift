@@ -88,7 +88,8 @@ public final class RecordedFile: HostFileDouble {
   }
 
   private static func tear(
-    _ bytes: [UInt8], _ offset: UInt64, isLost: Bool, _ result: inout SparseBytes, _ generator: inout SeededGenerator
+    _ bytes: [UInt8], _ offset: UInt64, isLost: Bool, _ result: inout SparseBytes,
+    _ generator: inout SeededGenerator
   ) {
     guard isLost else {
       bytes.withUnsafeBytes { result.write($0, at: offset) }

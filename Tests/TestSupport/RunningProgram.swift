@@ -30,7 +30,7 @@ public final class RunningProgram {
       strdup($0) as UnsafeMutablePointer<CChar>?
     }
     variables.append(nil)
-    defer { (arguments + variables).forEach { free($0) } }
+    defer { for text in arguments + variables { free(text) } }
     var child = pid_t()
     started = now()
     let error = test_spawn(&child, &arguments, &variables, directory, inputFile, outputFile, errorFile)

@@ -35,10 +35,15 @@ public enum Vhdfs {
 public final class VhdfsMount {
   public let path: String
   public let server: RunningProgram
+  /// What must not go before the mount does: the directory of the images.
+  private let keeping: AnyObject?
 
   /// Mounts, and waits until the mount is there.
-  public init(_ sources: [String], at path: String, _ options: [String] = []) throws {
+  public init(
+    _ sources: [String], at path: String, _ options: [String] = [], keeping: AnyObject? = nil
+  ) throws {
     self.path = path
+    self.keeping = keeping
     let before = VhdfsMount.device(of: path)
     server = try RunningProgram([Vhdfs.program, "mount", "-f"] + options + sources + [path])
     let server = server

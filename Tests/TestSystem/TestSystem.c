@@ -51,7 +51,8 @@ ssize_t test_pwrite_durably(int fd, const void *bytes, size_t length, off_t offs
     return pwritev2(fd, &vector, 1, offset, RWF_DSYNC);
 }
 
-int test_open_direct(const char *path, int flags)
+int test_open_special(const char *path, int special)
 {
-    return open(path, flags | O_DIRECT | O_CLOEXEC);
+    return open(path, O_RDWR | O_CLOEXEC | (special & TEST_OPEN_SYNC ? O_SYNC : 0)
+                          | (special & TEST_OPEN_DSYNC ? O_DSYNC : 0) | (special & TEST_OPEN_DIRECT ? O_DIRECT : 0));
 }

@@ -14,7 +14,9 @@ int test_spawn(pid_t *child, char *const words[], char *const variables[], const
 /* A write of which the call itself asks that it be durable (RWF_DSYNC). */
 ssize_t test_pwrite_durably(int fd, const void *bytes, size_t length, off_t offset);
 
-/* O_DIRECT, whose value differs between machines. */
-int test_open_direct(const char *path, int flags);
+enum { TEST_OPEN_SYNC = 1, TEST_OPEN_DSYNC = 2, TEST_OPEN_DIRECT = 4 };
+
+/* Opens for reading and writing with O_SYNC, O_DSYNC and O_DIRECT, whose values differ between machines. */
+int test_open_special(const char *path, int special);
 
 #endif

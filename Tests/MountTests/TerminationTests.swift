@@ -1,0 +1,124 @@
+import Glibc
+import TestSupport
+import Testing
+
+extension MountTests {
+  /// How a mount ends.
+  struct TerminationTests {
+    /// With nothing open, SIGTERM unmounts and leaves clean files.
+    @Test(arguments: ImageKind.typical)
+    func terminationWithNothingOpen(kind: ImageKind) throws {
+      let workspace = try Workspace()
+      let name = try workspace.make(kind, size: "8M")
+      var model = DiskModel(size: 8 << 20)
+      let mount = try workspace.mount()
+      let bytes = pattern(seed: 1, count: 3_000_000)
+      try OpenFile(mount.file(name), O_RDWR).write(bytes, at: 1_000_000)
+      model.write(bytes, at: 1_000_000)
+      mount.server.signal(SIGTERM)
+      let result = mount.server.wait(timeout: 20)
+      #expect(result.succeeded, "\(result.summary)")
+      #expect(!VhdfsMount.isMountPoint(mount.path))
+      try Oracles.compare(workspace.image(name), kind, with: model)
+    }
+
+    /// Under a mounted file system, SIGTERM lets all go on to the last release, and then ends cleanly.
+    @Test(.requiresLoopDevice, arguments: ImageKind.main)
+    func terminationUnderALoadedFileSystem(kind: ImageKind) throws {
+      let workspace = try Workspace()
+      let name = try workspace.make(kind, size: "256M")
+      let mount = try workspace.mount()
+      let device = try LoopDevice(mount.file(name), ["--direct-io=on"])
+      try runChecked(["mkfs.ext4", "-q", "-F", device.path])
+      let inside = try MountedFileSystem(device.path, at: workspace.root.directory("inside"))
+      let load = try RunningProgram([
+        "sh", "-c",
+        "set -e; i=0; while [ $i -lt 60 ]; do dd if=/dev/urandom of=\"$1/f$i\" bs=64k count=32 conv=fsync status=none; "
+          + "i=$((i+1)); done", "sh", inside.path,
+      ])
+      usleep(300_000)
+      mount.server.signal(SIGTERM)
+      let ended = load.wait(timeout: 60)
+      #expect(ended.succeeded, "writing failed after SIGTERM: \(ended.summary)")
+      #expect(mount.server.isRunning, "the server ended under an open file")
+      // A new open is refused.
+      #expect(throws: TestFailure.self) { _ = try OpenFile(mount.file(name)) }
+      try runChecked(["sync", "-f", inside.path])
+      try inside.unmount()
+      try device.detach()
+      let result = mount.server.wait(timeout: 30)
+      #expect(result.succeeded, "\(result.summary)")
+      #expect(!VhdfsMount.isMountPoint(mount.path))
+      try Oracles.expectCleanLog(workspace.image(name))
+
+      let again = try workspace.mount("-r")
+      let second = try LoopDevice(again.file(name), ["-r"])
+      let check = try run(["fsck.ext4", "-f", "-n", second.path])
+      #expect(check.succeeded, "\(check.summary)")
+      try second.detach()
+      try again.unmount()
+    }
+
+    /// A second SIGTERM does not wait for whoever has a file open.
+    @Test func secondTerminationForcesTheEnd() throws {
+      let workspace = try Workspace()
+      let name = try workspace.make(ImageKind.main[0], size: "8M")
+      let mount = try workspace.mount()
+      let file = try OpenFile(mount.file(name), O_RDWR)
+      try file.write(pattern(seed: 2, count: 100_000), at: 0)
+      mount.server.signal(SIGTERM)
+      usleep(500_000)
+      #expect(mount.server.isRunning)
+      mount.server.signal(SIGTERM)
+      let result = mount.server.wait(timeout: 20)
+      #expect(!result.timedOut && result.status < 128, "\(result.summary)")
+      #expect(!VhdfsMount.isMountPoint(mount.path))
+    }
+
+    /// When `vhdfs unmount` has returned, the server has ended and the files are closed.
+    @Test func unmountWaitsForTheEnd() throws {
+      let workspace = try Workspace()
+      let name = try workspace.make(ImageKind.main[0], size: "256M")
+      for command in [[Vhdfs.program, "unmount"], [try helper("umount.fuse.vhdfs", workspace)]] {
+        try Vhdfs.runChecked(["mount", workspace.images, workspace.mountPoint])
+        #expect(VhdfsMount.isMountPoint(workspace.mountPoint))
+        let file = try OpenFile("\(workspace.mountPoint)/\(name)/disk", O_RDWR)
+        try file.write(pattern(seed: 3, count: 100 << 20), at: 0)
+        _ = consume file
+        try runChecked(command + [workspace.mountPoint])
+        #expect(!VhdfsMount.isMountPoint(workspace.mountPoint))
+        #expect(try servers(of: workspace.mountPoint).isEmpty)
+        try Oracles.expectCleanLog(workspace.image(name))
+      }
+    }
+
+    /// Mounting over a mount whose server died clears it away.
+    @Test func mountingOverOurOwnDeadMount() throws {
+      let workspace = try Workspace()
+      let name = try workspace.make(ImageKind.main[0], size: "8M")
+      let first = try workspace.mount()
+      first.server.signal(SIGKILL)
+      first.server.wait(timeout: 10)
+      #expect(VhdfsMount.isMountPoint(workspace.mountPoint))
+      try Vhdfs.runChecked(["mount", workspace.images, workspace.mountPoint])
+      #expect(fileExists("\(workspace.mountPoint)/\(name)/disk"))
+      try Vhdfs.runChecked(["unmount", workspace.mountPoint])
+    }
+
+    private func helper(_ name: String, _ workspace: Workspace) throws -> String {
+      let path = workspace.root.file(name)
+      guard symlink(Vhdfs.program, path) == 0 else { throw TestFailure("symlink \(path)") }
+      return path
+    }
+
+    /// The processes that serve a mount point.
+    private func servers(of mountPoint: String) throws -> [String] {
+      try names(in: "/proc").filter { name in
+        guard name.allSatisfy(\.isNumber), let line = try? textOfFile("/proc/\(name)/cmdline") else {
+          return false
+        }
+        return line.contains("vhdfs") && line.contains(mountPoint) && !line.contains("unmount")
+      }
+    }
+  }
+}
