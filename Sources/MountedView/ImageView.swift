@@ -50,8 +50,14 @@ final class ImageView: Sendable {
   /// The sentence of the last failure; nil when there was none.
   var failure: String? { state.withLock { $0.failure } }
 
-  func note(_ error: ImageError) {
-    state.withLock { $0.failure = error.description }
+  /// Keeps the failure's sentence; true when it is another than the last.
+  @discardableResult
+  func note(_ error: ImageError) -> Bool {
+    state.withLock { state in
+      let isNew = state.failure != error.description
+      state.failure = error.description
+      return isNew
+    }
   }
 
   // MARK: - Partitions

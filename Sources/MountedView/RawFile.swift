@@ -1,4 +1,5 @@
 import Glibc
+import Logging
 import Storage
 import Synchronization
 import VirtualDisk
@@ -16,9 +17,11 @@ final class RawFile: Sendable {
   /// Bytes of the window.
   let length: UInt64
   let isWritable: Bool
+  private let log: Logger
 
-  init(image: ImageView, handle: DiskHandle, base: UInt64, length: UInt64) {
+  init(image: ImageView, handle: DiskHandle, base: UInt64, length: UInt64, log: Logger) {
     self.image = image
+    self.log = log
     self.handle = handle
     self.disk = handle.disk
     self.base = base
@@ -32,7 +35,8 @@ final class RawFile: Sendable {
   }
 
   func fail(_ request: Request, _ error: ImageError) {
-    image.note(error)
+    // A program that tries again and again does not fill the log.
+    if image.note(error) { log.error("\(error.description)") }
     request.fail(error.replyCode)
   }
 

@@ -7,6 +7,7 @@ import VirtualDisk
 /// The control files: what stands in them is fixed when they are opened.
 extension Server {
   func openFacts(_ request: Request, _ image: ImageView, _ query: ControlQuery, flags: Int32) {
+    guard tree.isPresent(image) else { return request.fail(ESTALE) }
     // Facts only: a question that is written and an answer that is read on one descriptor is for later files.
     guard flags & O_ACCMODE == O_RDONLY else { return request.fail(EACCES) }
     tasks.add { [unowned self] in

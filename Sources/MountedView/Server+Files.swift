@@ -40,6 +40,8 @@ extension Server {
     _ request: Request, _ image: ImageView, flags: Int32,
     window: @escaping @Sendable (VirtualDisk) -> PartitionWindow?
   ) {
+    // The kernel may remember a name for a moment that another file has now.
+    guard tree.isPresent(image) else { return request.fail(ESTALE) }
     let wantsWriting = flags & O_ACCMODE != O_RDONLY
     // O_TRUNC is passed over, as on a block device; O_APPEND has no place to append to, and writes fail there.
     guard openFiles.begin() else {
@@ -57,7 +59,7 @@ extension Server {
           throw ImageError(
             .objectNotFound, "\(escaped(image.name)): there is no such partition any more; list partitions again")
         }
-        let file = RawFile(image: image, handle: handle, base: place.firstByte, length: place.length)
+        let file = RawFile(image: image, handle: handle, base: place.firstByte, length: place.length, log: log)
         if wantsWriting {
           image.writers.add(1, ordering: .acquiringAndReleasing)
           openFiles.remember(file)

@@ -80,7 +80,9 @@ final class Stop: @unchecked Sendable {
         pollfd(fd: events, events: Int16(POLLIN), revents: 0),
       ]
       _ = poll(&waiting, 2, -1)
-      if linux_take_signal(signals) != 0 {
+      let signal = linux_take_signal(signals)
+      // A terminal that goes away takes a server in the foreground with it; one in the background has none.
+      if signal != 0 && (signal != SIGHUP || server.options.isForeground) {
         if isStopping {
           server.log.warning("stopping now, with \(server.openFiles.count) raw files open, because of a second signal")
           end()

@@ -59,6 +59,9 @@ final class Tree: Sendable {
     }
   }
 
+  /// The image is there now: its name stands for it and no other file.
+  func isPresent(_ image: ImageView) -> Bool { state.withLock { $0.present[image.name] === image } }
+
   func image(named name: String) -> ImageView? { state.withLock { $0.present[name] } }
 
   /// The images that are there, by name.
@@ -108,7 +111,7 @@ final class Tree: Sendable {
     }
   }
 
-  /// Numbers that the kernel may know below an image's directory, for telling it that they have changed.
+  /// How much is remembered: images and names with a query.
   var counts: (images: Int, queries: Int) { state.withLock { ($0.known.count, $0.queries.count) } }
 
   private static func dropIfUnknown(_ serial: UInt64, _ state: inout State) {
