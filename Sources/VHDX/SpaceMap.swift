@@ -17,6 +17,7 @@ struct SpaceMap: ~Copyable {
   private(set) var fileSize: UInt64
   /// Holes of one block each that read as zero.
   private var ready: [UInt64] = []
+  private var readyLength: UInt64 = 0
   /// One bit per MiB below `adoptedEnd`; 1: free. Nil until the table was looked through.
   private var free: [UInt64]?
   private var freeMayHaveRuns = false
@@ -80,7 +81,10 @@ struct SpaceMap: ~Copyable {
     return found
   }
 
-  mutating func addReady(_ holes: [UInt64]) { ready += holes }
+  mutating func addReady(_ holes: [UInt64], length: UInt64) {
+    ready += holes
+    readyLength = length
+  }
 
   /// A block gives its room up. It stays untouched until `takeReclaimable` hands it out.
   mutating func release(_ range: Range<UInt64>, epoch: UInt64, change: UInt64) {
@@ -132,8 +136,21 @@ struct SpaceMap: ~Copyable {
     for range in early { addFree(range) }
   }
 
-  /// Cuts trailing room that no block has; nil when nothing can be cut. For the clean close.
-  func cut() -> UInt64? { end < fileSize ? end : nil }
+  /// Takes free room at the end out of the map: what is left ends with something in use. For the clean close. Returns
+  /// the size to which the file can be cut; nil when it has that size.
+  mutating func cut() -> UInt64? {
+    for hole in ready { addFree(hole..<(hole + readyLength)) }
+    ready = []
+    if var map = free {
+      free = nil
+      while end > 0, SpaceMap.isFree(map, end / VHDXFormat.mebibyte - 1) {
+        end -= VHDXFormat.mebibyte
+        SpaceMap.set(&map, end..<(end + VHDXFormat.mebibyte), to: false)
+      }
+      free = map
+    }
+    return end < fileSize ? end : nil
+  }
 
   mutating func didCut(to size: UInt64) { fileSize = size }
 
@@ -178,6 +195,11 @@ struct SpaceMap: ~Copyable {
     }
     freeMayHaveRuns = false
     return nil
+  }
+
+  private static func isFree(_ map: [UInt64], _ place: UInt64) -> Bool {
+    let word = Int(place / 64)
+    return word < map.count && map[word] >> (place % 64) & 1 == 1
   }
 
   private static func set(_ map: inout [UInt64], _ range: Range<UInt64>, to isFree: Bool) {

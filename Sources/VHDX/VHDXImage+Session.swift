@@ -65,9 +65,9 @@ extension VHDXImage {
       } catch {
         throw fail(error)
       }
+      try reclaimRoom()
       try cutUnusedRoom()
     }
-    try reclaimRoom()
   }
 
   /// Unused room at the end goes back to the host. Only without a live log: an entry's FlushedFileOffset would say

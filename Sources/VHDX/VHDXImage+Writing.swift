@@ -147,6 +147,6 @@ extension VHDXImage {
   private func prepareHoles() throws(ImageError) {
     let holes = tables.withLock { $0.space.takeHoles(blockSize, count: 8) }
     for hole in holes { try file.punch(at: hole, length: blockSize) }
-    tables.withLock { $0.space.addReady(holes) }
+    tables.withLock { $0.space.addReady(holes, length: blockSize) }
   }
 }
