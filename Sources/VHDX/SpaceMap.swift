@@ -124,6 +124,8 @@ struct SpaceMap: ~Copyable {
   /// holes since stand in no table on the medium before they are committed.
   mutating func adopt(used: SpaceUse) {
     guard free == nil else { return }
+    // The last block of the disk may reach beyond the file.
+    if end == initialEnd { end = max(end, used.end) }
     let mebibytes = initialEnd / VHDXFormat.mebibyte
     var map = used.bits.map { ~$0 }
     if mebibytes % 64 != 0, let last = map.indices.last { map[last] &= (1 << (mebibytes % 64)) - 1 }
@@ -215,6 +217,8 @@ struct SpaceMap: ~Copyable {
 struct SpaceUse {
   private(set) var bits: [UInt64]
   private let mebibytes: UInt64
+  /// Behind all that was added.
+  private(set) var end: UInt64 = 0
 
   init(fileSize: UInt64) {
     mebibytes = (fileSize + VHDXFormat.mebibyte - 1) / VHDXFormat.mebibyte
@@ -224,6 +228,7 @@ struct SpaceUse {
   /// Notes a range as used; false when part of it was used already. What lies outside the file is left out.
   mutating func add(_ range: Range<UInt64>) -> Bool {
     var isNew = true
+    end = max(end, range.upperBound)
     let last = min((range.upperBound + VHDXFormat.mebibyte - 1) / VHDXFormat.mebibyte, mebibytes)
     var place = range.lowerBound / VHDXFormat.mebibyte
     while place < last {

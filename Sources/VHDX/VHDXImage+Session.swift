@@ -34,8 +34,8 @@ extension VHDXImage {
           tables.space = SpaceMap(fileSize: max(tables.space.fileSize, overlay.lastFileOffset))
           tables.overlay = nil
         }
-        try tables.space.completeLastMebibyte(file)
         if let used { tables.space.adopt(used: used) }
+        try tables.space.completeLastMebibyte(file)
         if let copy = damagedRegionTable { try mendRegionTable(copy, &tables) }
         tables.isWriting = true
       }

@@ -29,7 +29,7 @@ extension VHDXImage {
   func spaceInUse(below end: UInt64) throws(ImageError) -> SpaceUse {
     var used = SpaceUse(fileSize: end)
     for range in structures { _ = used.add(range) }
-    let overlay = tables.withLock { $0.overlay }
+    let (overlay, fileSize, isWriting) = tables.withLock { ($0.overlay, $0.wholeFileSize, $0.isWriting) }
     let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 4096)
     defer { buffer.deallocate() }
     var index: UInt64 = 0
@@ -46,29 +46,45 @@ extension VHDXImage {
         let entry = BlockTableEntry(rawValue: UnsafeRawBufferPointer(part).littleEndian(at: Int(number * 8)))
         // Entries that this session changed since may be read old or new: either way the place is not handed out,
         // because room that was given up becomes free only when its release is reclaimed.
-        if entry.rawValue != 0, entry.offset < end {
-          try add(entry, isBitmap: geometry.isBitmap(index: index + number), to: &used)
-        }
+        // What lies behind the end was put there by this session, if there is one, and is known.
+        if entry.rawValue == 0 || isWriting && entry.offset >= end { continue }
+        try add(entry, index: index + number, fileSize: fileSize, to: &used)
       }
       index += count
     }
     return used
   }
 
-  private func add(_ entry: BlockTableEntry, isBitmap: Bool, to used: inout SpaceUse) throws(ImageError) {
-    let range = entry.offset..<(entry.offset + (isBitmap ? VHDXFormat.mebibyte : blockSize))
+  private func add(
+    _ entry: BlockTableEntry, index: UInt64, fileSize: UInt64, to used: inout SpaceUse
+  ) throws(ImageError) {
+    let isBitmap = geometry.isBitmap(index: index)
+    let length = isBitmap ? VHDXFormat.mebibyte : blockSize
+    guard entry.offset <= VHDXFormat.maximumFileOffset else {
+      throw notWritten("a block is said to lie at \(entry.offset), where no file reaches")
+    }
+    let range = entry.offset..<(entry.offset + length)
     switch entry.state {
     case .fullyPresent, .partiallyPresent:
+      // Some writers leave the last block of a disk as short as the disk; any other must be there as a whole.
+      let block = index - index / (geometry.chunkRatio + 1)
+      let needed = isBitmap ? length : geometry.blockLength(min(block, geometry.payloadBlocks - 1))
+      guard entry.offset + needed <= fileSize else {
+        throw notWritten("a block at \(entry.offset) reaches beyond the end of the file, which was cut")
+      }
       guard used.add(range) else {
-        throw .damaged(
-          file.path, at: regions.blockTable.offset,
-          "a block at \(entry.offset) shares its place with another or with the file's tables, so writing one would change "
-            + "the other; nothing is written. Copy the disk to a new image")
+        throw notWritten(
+          "a block at \(entry.offset) shares its place with another or with the file's tables, so writing one would change the other")
       }
     case .undefined, .unmapped:
       // A soft anchor: room that the block may have back.
-      _ = used.add(range)
+      if range.upperBound <= fileSize { _ = used.add(range) }
     default: break
     }
+  }
+
+  private func notWritten(_ what: String) -> ImageError {
+    .damaged(
+      file.path, at: regions.blockTable.offset, "\(what); nothing is written. Copy the disk to a new image")
   }
 }
