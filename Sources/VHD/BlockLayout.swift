@@ -4,8 +4,9 @@ import Storage
 ///
 ///     footer copy │ dynamic header │ block table │ locator data │ bitmap, data │ bitmap, data │ … │ footer
 ///
-/// A table entry is a sector number (big-endian, 32 bits), all ones for "no block", of the block's bitmap; its data
-/// follow at once. A bitmap has one bit a sector, the most significant first, and is filled up to whole sectors.
+/// A table entry is a sector number (big-endian, 32 bits), all ones for "no block", of the block's bitmap;
+/// its data follow at once. A bitmap has one bit a sector, the most significant first, and is filled up to
+/// whole sectors.
 struct BlockLayout: Sendable {
   static let sector: UInt64 = 512
   /// An entry that names no block.
@@ -22,7 +23,8 @@ struct BlockLayout: Sendable {
   let blockCount: UInt64
   /// What no block may lie on: the footer's copy, the header, the table, the locators' data.
   let reserved: [FileExtent]
-  /// Where the first byte after all of them lies, the room kept for locators included: new blocks go behind it.
+  /// Where the first byte after all of them lies, the room kept for locators included: new blocks go behind
+  /// it.
   let tablesEnd: UInt64
 
   var blockSize: UInt64 { 1 << blockShift }
@@ -40,8 +42,8 @@ struct BlockLayout: Sendable {
     FileExtent(offset: place, length: bitmapLength + diskLength(of: block))
   }
 
-  /// Where data should begin, so that the host's direct I/O and its pages fit: 4096, where all blocks so placed stay
-  /// within reach of 32-bit sector numbers; 512 for blocks so small that it would waste much.
+  /// Where data should begin, so that the host's direct I/O and its pages fit: 4096, where all blocks so
+  /// placed stay within reach of 32-bit sector numbers; 512 for blocks so small that it would waste much.
   var dataAlignment: UInt64 {
     guard blockSize >= 65536 else { return BlockLayout.sector }
     let step = (bitmapLength + blockSize).roundedUp(to: 4096)
@@ -60,8 +62,8 @@ struct BlockLayout: Sendable {
     (offset + bitmapLength).roundedUp(to: dataAlignment) - bitmapLength
   }
 
-  /// Where the footer goes behind blocks that end at `offset`: so that the file's length is aligned, as Windows 10
-  /// does it, and the next block's bitmap takes the footer's place.
+  /// Where the footer goes behind blocks that end at `offset`: so that the file's length is aligned, as
+  /// Windows 10 does it, and the next block's bitmap takes the footer's place.
   func footerPlace(after offset: UInt64) -> UInt64 {
     (offset + BlockLayout.sector).roundedUp(to: dataAlignment) - BlockLayout.sector
   }
@@ -91,7 +93,8 @@ extension BlockLayout {
     guard blocks <= UInt64(header.maxTableEntries) else {
       throw .damaged(
         file.path, at: headerOffset + 28,
-        "a disk of \(size) bytes needs \(blocks) blocks, but the table has \(header.maxTableEntries) entries; "
+        "a disk of \(size) bytes needs \(blocks) blocks, but the table has \(header.maxTableEntries) "
+          + "entries; "
           + "footer or dynamic header are damaged")
     }
     let tableLength = UInt64(header.maxTableEntries) * 4
@@ -100,7 +103,8 @@ extension BlockLayout {
     else {
       throw .damaged(
         file.path, at: headerOffset + 16,
-        "the block table (\(tableLength) bytes at offset \(header.tableOffset)) does not lie in the file on whole "
+        "the block table (\(tableLength) bytes at offset \(header.tableOffset)) does not lie in the "
+          + "file on whole "
           + "sectors; the file was cut, or the dynamic header is damaged")
     }
     let fixedPlaces = [
@@ -117,7 +121,8 @@ extension BlockLayout {
     var places = fixedPlaces + [table]
     var end = max(table.end, headerOffset + UInt64(DynamicHeader.length))
     if isDifferencing {
-      // Those that are understood were checked to lie in the file; the others are kept clear of where they can be.
+      // Those that are understood were checked to lie in the file; the others are kept clear of where they
+      // can be.
       for locator in header.locators
       where locator.platform != .none && locator.dataOffset < dataEnd
         && UInt64(locator.dataLength) <= dataEnd - locator.dataOffset
@@ -136,8 +141,8 @@ extension BlockLayout {
     self.tablesEnd = try max(end, BlockLayout.batmapEnd(after: table.end, file: file, dataEnd: dataEnd))
   }
 
-  /// XenServer keeps a "batmap" behind the table, which says of which blocks the bitmap is all ones; it stays right
-  /// when new bits are not set in it. Returns where it ends; 0 if there is none.
+  /// XenServer keeps a "batmap" behind the table, which says of which blocks the bitmap is all ones; it
+  /// stays right when new bits are not set in it. Returns where it ends; 0 if there is none.
   private static func batmapEnd(
     after tableEnd: UInt64, file: HostFile, dataEnd: UInt64
   ) throws(ImageError) -> UInt64 {
@@ -145,7 +150,8 @@ extension BlockLayout {
     guard offset <= dataEnd, dataEnd - offset >= sector else { return 0 }
     let buffer = ByteBuffer(count: Int(sector))
     try file.read(into: buffer.bytes, at: offset)
-    guard buffer.readable.bigEndian(UInt64.self, at: 0) == 0x7464_6261_746D_6170 else { return 0 }  // "tdbatmap"
+    let cookie: UInt64 = 0x7464_6261_746D_6170  // "tdbatmap"
+    guard buffer.readable.bigEndian(UInt64.self, at: 0) == cookie else { return 0 }
     let place: UInt64 = buffer.readable.bigEndian(at: 8)
     let length = UInt64(buffer.readable.bigEndian(UInt32.self, at: 16)) * sector
     guard place <= dataEnd, length <= dataEnd - place else { return offset + sector }

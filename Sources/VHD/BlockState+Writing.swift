@@ -12,7 +12,8 @@ extension BlockState {
 
   /// See `FormatImage.prepareWrite`. The range stays inside the disk.
   mutating func prepareWrite(
-    _ offset: UInt64, _ limit: UInt64, mayAllocate: Bool, mayWait: Bool, _ file: HostFile, _ source: PageSource
+    _ offset: UInt64, _ limit: UInt64, mayAllocate: Bool, mayWait: Bool, _ file: HostFile,
+    _ source: PageSource
   ) throws(ImageError) -> Step<WriteRun> {
     guard try mayChange() else { return .done(WriteRun(.unknown, length: limit, diskOffset: offset)) }
     let block = offset >> layout.blockShift
@@ -33,8 +34,8 @@ extension BlockState {
       guard let new = room.take(layout) else { return .room }
       place = new
       tables.clearBitmap(of: block, at: place)
-      // In memory the block has its place at once: the room reads as zero and no bit is set, so nothing changes for
-      // readers before the write completes.
+      // In memory the block has its place at once: the room reads as zero and no bit is set, so nothing
+      // changes for readers before the write completes.
       tables.setEntry(of: block, in: page, to: UInt32(place / BlockLayout.sector))
       room.allocated += 1
     } else {
@@ -68,11 +69,13 @@ extension BlockState {
     return .done(WriteRun(.tracked, length: length, diskOffset: offset, fileOffset: fileOffset))
   }
 
-  /// Makes the sector around `inBlock`, of which only a part is going to be written, one that was written: with zeros.
+  /// Makes the sector around `inBlock`, of which only a part is going to be written, one that was written:
+  /// with zeros.
   ///
-  /// Of a sector whose bit is clear a dynamic image shows zeros, but other bytes may lie there (left by a crash, or by
-  /// a foreign writer). They must not appear beside the new ones. This waits for a small write under the lock, because
-  /// between it and the setting of the bit another writer may come to the other half of the sector.
+  /// Of a sector whose bit is clear a dynamic image shows zeros, but other bytes may lie there (left by a
+  /// crash, or by a foreign writer). They must not appear beside the new ones. This waits for a small write
+  /// under the lock, because between it and the setting of the bit another writer may come to the other
+  /// half of the sector.
   private mutating func claimSector(
     of inBlock: UInt64, at place: UInt64, _ bits: SectorBits, _ page: UInt64, _ file: HostFile
   ) throws(ImageError) {
@@ -82,8 +85,8 @@ extension BlockState {
     if bits.set(sector..<sector + 1) { tables.bitmaps.markDirty(page) }
   }
 
-  /// See `FormatImage.completeWrite`: sets the bits of the sectors that the run covers wholly. Those that it covers in
-  /// part were set before, or are the caller's fault.
+  /// See `FormatImage.completeWrite`: sets the bits of the sectors that the run covers wholly. Those that
+  /// it covers in part were set before, or are the caller's fault.
   mutating func completeWrite(
     _ run: WriteRun, _ file: HostFile, _ source: PageSource
   ) throws(ImageError) -> Step<Bool> {
@@ -98,7 +101,9 @@ extension BlockState {
     }
     // If the block was zeroed as a whole in between, the write was before that and is gone.
     let place = run.fileOffset - layout.bitmapLength - inBlock
-    guard UInt64(BlockTables.entry(of: block, in: page)) * BlockLayout.sector == place else { return .done(true) }
+    guard UInt64(BlockTables.entry(of: block, in: page)) * BlockLayout.sector == place else {
+      return .done(true)
+    }
     let first = inBlock.roundedUp(to: 512)
     let end = (inBlock + run.length) / 512 * 512
     guard first < end, !tables.full.contains(block) else { return .done(true) }

@@ -89,7 +89,8 @@ struct BlockState: ~Copyable {
     return place
   }
 
-  /// How far, up to `limit`, blocks without room reach from `offset`; looks no further than one page of the table.
+  /// How far, up to `limit`, blocks without room reach from `offset`; looks no further than one page of the
+  /// table.
   func emptyLength(_ offset: UInt64, _ limit: UInt64, _ page: UnsafeMutableRawPointer) -> UInt64 {
     var block = offset >> layout.blockShift
     var length = layout.blockSize - (offset & (layout.blockSize - 1))

@@ -18,12 +18,13 @@ extension BlockStore {
     let snapshot = try takeSnapshot()
     guard let snapshot else { return }
     do throws(ImageError) {
-      // First the data and the zeroing of room that the tables are going to speak of: were a bit or an entry durable
-      // before them, a crash would show what lay there earlier.
+      // First the data and the zeroing of room that the tables are going to speak of: were a bit or an
+      // entry durable before them, a crash would show what lay there earlier.
       try flush()
       if !snapshot.isEmpty {
         try snapshot.write(to: file)
-        // Only after this is what the caller wrote found again, and may freed room be used for something else.
+        // Only after this is what the caller wrote found again, and may freed room be used for something
+        // else.
         try flush()
       }
     } catch {
@@ -47,8 +48,8 @@ extension BlockStore {
     }
   }
 
-  /// Zeroes freed places that the file no longer speaks of and nobody can still be using, and gives their room back to
-  /// the host; they may be used again after that. Errors put them off, no more.
+  /// Zeroes freed places that the file no longer speaks of and nobody can still be using, and gives their
+  /// room back to the host; they may be used again after that. Errors put them off, no more.
   func zeroStablePlaces() {
     guard state.withLock({ !$0.room.stable.isEmpty }) else { return }
     gate.advance()
@@ -69,8 +70,8 @@ extension BlockStore {
   }
 }
 
-/// The pages of the tables that a commit writes, as they were when it began: what changes while it runs is the next
-/// commit's, because the data that belongs to it may not be durable.
+/// The pages of the tables that a commit writes, as they were when it began: what changes while it runs is
+/// the next commit's, because the data that belongs to it may not be durable.
 final class TableSnapshot: Sendable {
   struct Page: Sendable {
     var key: UInt64
@@ -90,8 +91,8 @@ final class TableSnapshot: Sendable {
 
   var isEmpty: Bool { entries.isEmpty && bitmaps.isEmpty && freed.isEmpty }
 
-  /// In any order: the data is durable by now, and a block's entry without its bits, or the bits without the entry,
-  /// shows what was there before the write.
+  /// In any order: the data is durable by now, and a block's entry without its bits, or the bits without
+  /// the entry, shows what was there before the write.
   func write(to file: HostFile) throws(ImageError) {
     for page in bitmaps + entries {
       let buffer = ByteBuffer(copying: page.bytes)

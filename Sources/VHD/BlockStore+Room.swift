@@ -1,8 +1,8 @@
 import Storage
 
 extension BlockStore {
-  /// Makes room for at least one block: what was freed, then what lies unused between blocks or behind them, then by
-  /// growing the file.
+  /// Makes room for at least one block: what was freed, then what lies unused between blocks or behind
+  /// them, then by growing the file.
   func makeRoom() throws(ImageError) {
     try upkeep.withLock { (_) throws(ImageError) in
       zeroStablePlaces()
@@ -37,9 +37,12 @@ extension BlockStore {
     }
   }
 
-  /// Room behind the blocks that an earlier writer left without using it, after a crash: what it holds is not known.
+  /// Room behind the blocks that an earlier writer left without using it, after a crash: what it holds is
+  /// not known.
   private func zeroLeftOver() throws(ImageError) {
-    let room = state.withLock { (cursor: $0.room.cursor, zeroedEnd: $0.room.zeroedEnd, footer: $0.room.footer) }
+    let room = state.withLock {
+      (cursor: $0.room.cursor, zeroedEnd: $0.room.zeroedEnd, footer: $0.room.footer)
+    }
     guard room.zeroedEnd < room.footer, room.cursor < room.footer else { return }
     try file.punch(at: room.cursor, length: room.footer - room.cursor)
     state.withLock { $0.room.zeroedEnd = room.footer }
@@ -55,7 +58,9 @@ extension BlockStore {
     guard first + layout.step + BlockLayout.sector <= reach else {
       throw ImageError(
         errno: .noSpace,
-        "\(escaped(file.path)): the file cannot grow beyond 2 TiB, which is what the format's sector numbers reach")
+        "\(escaped(file.path)): the file cannot grow beyond 2 TiB, which is what the format's sector "
+          + "numbers reach"
+      )
     }
     let wanted = max(1, min(growth / layout.step, layout.blockCount - min(layout.blockCount, allocated)))
     let count = min(wanted, (reach - BlockLayout.sector - first) / layout.step)
@@ -65,11 +70,13 @@ extension BlockStore {
     do throws(ImageError) {
       try file.write(bytes.readable, at: footer)
     } catch {
-      // The end of the file is the old footer again; if not even that can be done, the copy at the beginning serves.
+      // The end of the file is the old footer again; if not even that can be done, the copy at the
+      // beginning serves.
       try? file.resize(to: old + BlockLayout.sector)
       throw error
     }
-    // The new footer must be there before the old one is overwritten: at every moment one of them, or the copy, is good.
+    // The new footer must be there before the old one is overwritten: at every moment one of them, or the
+    // copy, is good.
     try flush()
     try file.writeZeros(at: old, length: BlockLayout.sector)
     state.withLock { state in

@@ -2,7 +2,8 @@ import Glibc
 import Storage
 
 extension BlockStore {
-  /// See `FormatImage.beginWriting`: looks at the whole table, and mends a footer or a copy of it that is broken.
+  /// See `FormatImage.beginWriting`: looks at the whole table, and mends a footer or a copy of it that is
+  /// broken.
   func beginWriting() throws(ImageError) {
     try upkeep.withLock { (upkeep) throws(ImageError) in
       switch state.withLock({ $0.phase }) {
@@ -21,19 +22,23 @@ extension BlockStore {
       guard !search.copyDiffers || upkeep.footersAreGood else {
         throw .damaged(
           file.path, at: search.tailOffset,
-          "the footer and its copy at the beginning speak of different disks; the image is read by the footer, "
+          "the footer and its copy at the beginning speak of different disks; the image is read by the "
+            + "footer, "
             + "and not written: convert it to a new one")
       }
       guard layout.blockCount <= TableScan.mostBlocks else {
         throw ImageError(
           .notSupported,
-          "\(name): has \(layout.blockCount) blocks of \(layout.blockSize) bytes; so small ones are read, not written")
+          "\(name): has \(layout.blockCount) blocks of \(layout.blockSize) bytes; so small ones are "
+            + "read, not written"
+        )
       }
       let bounds = state.withLock { $0.bounds }
       let scan = try TableScan(layout, bounds, file)
       if let problem = scan.problem {
         throw ImageError(
-          problem.returnValue, errno: problem.errno, "\(name): is read, but not written, because it is damaged",
+          problem.returnValue, errno: problem.errno,
+          "\(name): is read, but not written, because it is damaged",
           cause: problem)
       }
       var footer = bounds.end
@@ -50,8 +55,8 @@ extension BlockStore {
     }
   }
 
-  /// Writes what is broken from what is good, durably, and never both: the copy is what a move of the footer relies on.
-  /// Returns where the footer is.
+  /// Writes what is broken from what is good, durably, and never both: the copy is what a move of the
+  /// footer relies on. Returns where the footer is.
   private func mendFooters() throws(ImageError) -> UInt64 {
     let bytes = ByteBuffer(copying: search.bytes)
     if !search.hasCopy {
@@ -89,11 +94,13 @@ extension BlockStore {
       try upkeep.withLock { (upkeep) throws(ImageError) in
         // A commit may find blocks that have become empty: then there is something to commit again.
         repeat { try commit(&upkeep) } while state.withLock { $0.hasUncommittedChanges }
-        guard state.withLock({ state -> Bool in
-          guard case .finishing = state.phase else { return false }
-          state.phase = .reading
-          return true
-        }) else { return }
+        guard
+          state.withLock({ state -> Bool in
+            guard case .finishing = state.phase else { return false }
+            state.phase = .reading
+            return true
+          })
+        else { return }
         do throws(ImageError) {
           try cutUnusedRoom()
         } catch {
@@ -108,8 +115,8 @@ extension BlockStore {
     }
   }
 
-  /// Returns when every operation that was prepared before has completed: they may need the upkeep lock for that, so it
-  /// is not held meanwhile.
+  /// Returns when every operation that was prepared before has completed: they may need the upkeep lock for
+  /// that, so it is not held meanwhile.
   private func waitForWritesUnderWay() {
     let wanted = gate.current + 2
     while upkeep.withLock({ _ in gate.advance() }) < wanted { usleep(100) }
@@ -128,7 +135,7 @@ extension BlockStore {
     let bytes = ByteBuffer(copying: search.bytes)
     do throws(ImageError) {
       try file.write(bytes.readable, at: place)
-    } catch where error.errno == .noSpace {
+    } catch  where error.errno == .noSpace {
       // On a full host even this may lack room; the file is good as it is.
       return
     }

@@ -10,7 +10,8 @@ extension BlockStore {
       try state.prepareWrite(offset, length, mayAllocate: mayAllocate, mayWait: mayWait, file, source)
     }
     return run
-      ?? WriteRun(.unknown, length: min(length, layout.blockSize - offset % layout.blockSize), diskOffset: offset)
+      ?? WriteRun(
+        .unknown, length: min(length, layout.blockSize - offset % layout.blockSize), diskOffset: offset)
   }
 
   /// See `FormatImage.completeWrite`.
@@ -39,7 +40,8 @@ extension BlockStore {
   static func flushFailed(_ file: HostFile, _ error: ImageError) -> ImageError {
     ImageError(
       error.returnValue, errno: error.errno,
-      "\(escaped(file.path)): a flush failed, so it is not known which writes reached the medium; the image takes "
+      "\(escaped(file.path)): a flush failed, so it is not known which writes reached the medium; the "
+        + "image takes "
         + "no more writes: unmount it, look for the cause, and check the disk", cause: error)
   }
 }

@@ -25,14 +25,15 @@ extension BlockStore {
     guard !layout.isDifferencing, looksEmpty(dataOffset, block, mayRead: false) else { return }
     let epoch = gate.current
     state.withLock { state in
-      guard state.room.emptyCandidates.count < 4096, !state.room.emptyCandidates.contains(where: { $0.block == block })
+      guard state.room.emptyCandidates.count < 4096,
+        !state.room.emptyCandidates.contains(where: { $0.block == block })
       else { return }
       state.room.emptyCandidates.append((block: block, epoch: epoch))
     }
   }
 
-  /// Whether all bytes of a block's data are zero, as far as that is cheap to know: what the host holds of them is at
-  /// most a few pages, those at the edges.
+  /// Whether all bytes of a block's data are zero, as far as that is cheap to know: what the host holds of
+  /// them is at most a few pages, those at the edges.
   private func looksEmpty(_ dataOffset: UInt64, _ block: UInt64, mayRead: Bool) -> Bool {
     let end = dataOffset + layout.diskLength(of: block)
     var offset = dataOffset
@@ -51,11 +52,11 @@ extension BlockStore {
     return false
   }
 
-  /// Releases blocks that were zeroed in pieces and hold nothing any more. The caller is a commit that has just flushed,
-  /// so that the host's holes can be relied on.
+  /// Releases blocks that were zeroed in pieces and hold nothing any more. The caller is a commit that has
+  /// just flushed, so that the host's holes can be relied on.
   ///
-  /// A write that was prepared before the block was noted may still be on its way: the gate tells when it has ended. A
-  /// later one takes the block off the list.
+  /// A write that was prepared before the block was noted may still be on its way: the gate tells when it
+  /// has ended. A later one takes the block off the list.
   func releaseEmptyBlocks() {
     guard state.withLock({ !$0.room.emptyCandidates.isEmpty }) else { return }
     gate.advance()
@@ -70,7 +71,9 @@ extension BlockStore {
         guard entry != BlockLayout.unallocated else { continue }
         let place = UInt64(entry) * BlockLayout.sector
         // Under the lock, so that no write can be prepared between the look and the release.
-        if state.hasWholeRoom(place), looksEmpty(place + layout.bitmapLength, block, mayRead: true) { state.free(block, place, page) }
+        if state.hasWholeRoom(place), looksEmpty(place + layout.bitmapLength, block, mayRead: true) {
+          state.free(block, place, page)
+        }
       }
     }
   }
@@ -88,7 +91,9 @@ extension BlockState {
   mutating func zero(
     _ offset: UInt64, _ limit: UInt64, _ file: HostFile, _ source: PageSource
   ) throws(ImageError) -> Step<ZeroStep> {
-    guard try mayChange() else { return .done(.answer(WriteRun(.unknown, length: limit, diskOffset: offset))) }
+    guard try mayChange() else {
+      return .done(.answer(WriteRun(.unknown, length: limit, diskOffset: offset)))
+    }
     let block = offset >> layout.blockShift
     let inBlock = offset & (layout.blockSize - 1)
     var length = min(limit, layout.blockSize - inBlock)
@@ -108,7 +113,8 @@ extension BlockState {
             : WriteRun(.done, length: emptyLength(offset, limit, page), diskOffset: offset)))
     }
     let place = try place(of: block, entry, file)
-    if !layout.isDifferencing && inBlock == 0 && length == layout.diskLength(of: block) && hasWholeRoom(place) {
+    if !layout.isDifferencing && inBlock == 0 && length == layout.diskLength(of: block) && hasWholeRoom(place)
+    {
       free(block, place, page)
       return .done(.answer(WriteRun(.done, length: length, diskOffset: offset)))
     }
@@ -123,12 +129,15 @@ extension BlockState {
       let (bits, sectors) = tables.sectors(of: inBlock, length: length, in: bitmap)
       let run = bits.run(from: sectors.lowerBound, end: sectors.upperBound)
       length = min(length, UInt64(run.count) * 512 - offset % 512)
-      guard run.isSet else { return .done(.answer(WriteRun(.unallocated, length: length, diskOffset: offset))) }
+      guard run.isSet else {
+        return .done(.answer(WriteRun(.unallocated, length: length, diskOffset: offset)))
+      }
     }
     return .done(.inPlace(block: block, fileOffset: place + layout.bitmapLength + inBlock, length: length))
   }
 
-  /// False for the disk's last block where a writer cut the part that no disk byte lies in: such room is not reused.
+  /// False for the disk's last block where a writer cut the part that no disk byte lies in: such room is
+  /// not reused.
   func hasWholeRoom(_ place: UInt64) -> Bool { place + layout.bitmapLength + layout.blockSize <= bounds.end }
 
   /// Takes the block's place away, in memory; the place may be used again after the commit that says so.

@@ -5,12 +5,14 @@ import Synchronization
 ///
 /// Invariants:
 /// - Payload bytes move outside of every lock.
-/// - What the table in memory says, the file says after the next commit. In between the file says what it said before,
-///   and the room that speaks of is not used for anything else.
-/// - Room is handed out only when it reads as zero, so that a block whose data was not written yet shows zeros.
+/// - What the table in memory says, the file says after the next commit. In between the file says what it
+///   said before, and the room that speaks of is not used for anything else.
+/// - Room is handed out only when it reads as zero, so that a block whose data was not written yet shows
+///   zeros.
 ///
-/// Lock order: `upkeep`, then `state`. Nothing waits for the medium under `state`, but for pages that were read a
-/// moment before. `upkeep` is held through commits, the making of room, and the begin and end of writing.
+/// Lock order: `upkeep`, then `state`. Nothing waits for the medium under `state`, but for pages that were
+/// read a moment before. `upkeep` is held through commits, the making of room, and the begin and end of
+/// writing.
 final class BlockStore: Sendable {
   let file: HostFile
   let layout: BlockLayout
@@ -39,8 +41,8 @@ final class BlockStore: Sendable {
     state = Mutex(BlockState(layout, bounds))
   }
 
-  /// Takes steps under the lock until there is an answer, doing what each demands in between; nil when that would have
-  /// to wait and may not.
+  /// Takes steps under the lock until there is an answer, doing what each demands in between; nil when that
+  /// would have to wait and may not.
   func resolve<Answer: Sendable>(
     mayWait: Bool, _ body: (inout BlockState, PageSource) throws(ImageError) -> Step<Answer>
   ) throws(ImageError) -> Answer? {
@@ -52,8 +54,9 @@ final class BlockStore: Sendable {
       switch step {
       case .done(let answer): return answer
       case .load(let offset, let length):
-        // Brings the page into the host's memory; the lock is then held for a copy only. Its bytes are read again
-        // under the lock, because they may be changed, written and evicted before this thread gets it.
+        // Brings the page into the host's memory; the lock is then held for a copy only. Its bytes are read
+        // again under the lock, because they may be changed, written and evicted before this thread gets
+        // it.
         let page = ByteBuffer(count: length)
         try file.read(into: page.bytes, at: offset)
         source = .medium

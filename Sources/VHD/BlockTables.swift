@@ -5,7 +5,8 @@ import Storage
 enum PageSource {
   /// Only if the host has it in memory.
   case memory
-  /// Waiting if need be; it was read a moment ago without the lock, so that normally there is nothing to wait for.
+  /// Waiting if need be; it was read a moment ago without the lock, so that normally there is nothing to
+  /// wait for.
   case medium
 }
 
@@ -38,8 +39,8 @@ struct BlockTables: ~Copyable {
   /// Room for one page on its way into a cache.
   private let incoming = ByteBuffer(count: 4096)
 
-  /// Pages of each cache: 4 MiB of table (2 TiB of disk in 2 MiB blocks), and 4 to 32 MiB of bitmaps, of which memory
-  /// is used only as far as they are.
+  /// Pages of each cache: 4 MiB of table (2 TiB of disk in 2 MiB blocks), and 4 to 32 MiB of bitmaps, of
+  /// which memory is used only as far as they are.
   static let mostPages: UInt64 = 8192
 
   init(_ layout: BlockLayout) {
@@ -58,14 +59,14 @@ struct BlockTables: ~Copyable {
     layout.tableOffset + block / 1024 * UInt64(BlockLayout.tablePage)
   }
 
-  /// Bytes of a page that belong to the table: the last page ends where the table does, and what follows in the file
-  /// is something else's.
+  /// Bytes of a page that belong to the table: the last page ends where the table does, and what follows in
+  /// the file is something else's.
   func lengthOfTablePage(_ key: UInt64) -> Int {
     Int(min(UInt64(BlockLayout.tablePage), layout.tableEnd - key))
   }
 
-  /// The page with the entry of `block`; good for looking at until the next call here, and for changing as long as
-  /// it is in the cache: with `forChange` it always is.
+  /// The page with the entry of `block`; good for looking at until the next call here, and for changing as
+  /// long as it is in the cache: with `forChange` it always is.
   mutating func entryPage(
     of block: UInt64, _ file: HostFile, _ source: PageSource, forChange: Bool
   ) throws(ImageError) -> PageAnswer {
@@ -89,7 +90,8 @@ struct BlockTables: ~Copyable {
 
   // MARK: - Bitmaps
 
-  /// Where the page with the bit of the sector at `inBlock` (bytes from the block's beginning) lies in the file.
+  /// Where the page with the bit of the sector at `inBlock` (bytes from the block's beginning) lies in the
+  /// file.
   func bitmapPage(of inBlock: UInt64, at place: UInt64) -> UInt64 {
     place + inBlock / layout.bitmapPageCoverage * UInt64(layout.bitmapPage)
   }
@@ -100,12 +102,14 @@ struct BlockTables: ~Copyable {
   ) throws(ImageError) -> PageAnswer {
     let key = bitmapPage(of: inBlock, at: place)
     if let page = bitmaps.find(key) { return .page(page) }
-    guard try read(key, layout.bitmapPage, file, source) else { return .load(offset: key, length: layout.bitmapPage) }
+    guard try read(key, layout.bitmapPage, file, source) else {
+      return .load(offset: key, length: layout.bitmapPage)
+    }
     return BlockTables.keep(incoming, in: &bitmaps, key, forChange: forChange)
   }
 
-  /// A block's bitmap at a fresh place, which reads as zero in the file: what the cache holds of an earlier block there
-  /// is forgotten, and the first page need not be read.
+  /// A block's bitmap at a fresh place, which reads as zero in the file: what the cache holds of an earlier
+  /// block there is forgotten, and the first page need not be read.
   mutating func clearBitmap(of block: UInt64, at place: UInt64) {
     full.remove(block)
     for key in stride(from: place, to: place + layout.bitmapLength, by: layout.bitmapPage) {
@@ -115,7 +119,8 @@ struct BlockTables: ~Copyable {
     }
   }
 
-  /// A page's bits, and the sectors of `inBlock ..< inBlock + length` among them: the length must stay in the page.
+  /// A page's bits, and the sectors of `inBlock ..< inBlock + length` among them: the length must stay in
+  /// the page.
   func sectors(
     of inBlock: UInt64, length: UInt64, in page: UnsafeMutableRawPointer
   ) -> (bits: SectorBits, range: Range<Int>) {
@@ -145,7 +150,8 @@ struct BlockTables: ~Copyable {
     _ offset: UInt64, _ length: Int, _ file: HostFile, _ source: PageSource
   ) throws(ImageError) -> Bool {
     switch source {
-    case .memory: return try file.readWithoutWaiting(into: incoming.slice(0..<length), at: offset) == .complete
+    case .memory:
+      return try file.readWithoutWaiting(into: incoming.slice(0..<length), at: offset) == .complete
     case .medium: try file.read(into: incoming.slice(0..<length), at: offset)
     }
     return true

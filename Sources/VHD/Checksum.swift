@@ -2,7 +2,8 @@ import Storage
 
 /// The checksum of footer and dynamic header (format paper, "Checksum"; both structures use the same).
 enum Checksum {
-  /// The ones' complement of the sum of all bytes, those of the checksum field itself (4 bytes at `field`) taken as 0.
+  /// The ones' complement of the sum of all bytes, those of the checksum field itself (4 bytes at `field`)
+  /// taken as 0.
   static func of(_ bytes: UnsafeRawBufferPointer, field: Int) -> UInt32 {
     var sum: UInt32 = 0
     for (index, byte) in bytes.enumerated() where index < field || index >= field + 4 {

@@ -10,7 +10,8 @@ public struct DiskGeometry: Hashable, Sendable {
     self.sectorsPerTrack = sectorsPerTrack
   }
 
-  /// The largest that can be expressed: about 127.5 GiB. Writers use it for every larger disk, and some for all.
+  /// The largest that can be expressed: about 127.5 GiB. Writers use it for every larger disk, and some for
+  /// all.
   public static let maximum = DiskGeometry(cylinders: 65535, heads: 16, sectorsPerTrack: 255)
 
   /// The geometry that the format's algorithm gives a disk of `size` bytes. It may cover less than the disk.

@@ -1,7 +1,7 @@
 import Storage
 
-/// The dynamic disk header (format paper, "Dynamic Disk Header Format"): 1024 bytes, big-endian, of every file that
-/// has blocks.
+/// The dynamic disk header (format paper, "Dynamic Disk Header Format"): 1024 bytes, big-endian, of every
+/// file that has blocks.
 public struct DynamicHeader: Hashable, Sendable {
   /// Bytes.
   public static let length = 1024

@@ -13,7 +13,8 @@ public struct Footer: Hashable, Sendable {
   public var formatVersion: UInt32 = 0x0001_0000
   /// Offset 16, "Data Offset": where the dynamic header lies; all ones in a fixed file.
   public var dataOffset: UInt64 = .max
-  /// Offset 24, "Time Stamp": seconds since 2000-01-01 00:00:00 UTC; creation or last change, depending on the writer.
+  /// Offset 24, "Time Stamp": seconds since 2000-01-01 00:00:00 UTC; creation or last change, depending on
+  /// the writer.
   public var timeStamp: UInt32 = 0
   /// Offset 28, "Creator Application".
   public var creatorApplication: FourCharacterCode = .windows
@@ -94,11 +95,13 @@ public struct Footer: Hashable, Sendable {
 
   /// Bytes of the disk, by what the creator's readers believe.
   ///
-  /// `currentSize` is right for every known writer but an old QEMU ("qemu"), which shows what its geometry covers,
-  /// unless that is the maximum. Virtual PC shows its guest the geometry's size as well, but records and allocates
-  /// `currentSize`, which is never less: showing all of it hides nothing.
+  /// `currentSize` is right for every known writer but an old QEMU ("qemu"), which shows what its geometry
+  /// covers, unless that is the maximum. Virtual PC shows its guest the geometry's size as well, but
+  /// records and allocates `currentSize`, which is never less: showing all of it hides nothing.
   var diskSize: UInt64 {
-    guard creatorApplication == .qemuByGeometry, geometry != .maximum, geometry.size > 0 else { return currentSize }
+    guard creatorApplication == .qemuByGeometry, geometry != .maximum, geometry.size > 0 else {
+      return currentSize
+    }
     return geometry.size
   }
 }

@@ -12,7 +12,8 @@ public struct DiskType: RawRepresentable, Hashable, Sendable {
   /// As dynamic; what was not written reads as the parent does.
   public static let differencing = DiskType(rawValue: 4)
 
-  /// Whether there is a dynamic header and a block table, and a copy of the footer at the beginning of the file.
+  /// Whether there is a dynamic header and a block table, and a copy of the footer at the beginning of the
+  /// file.
   var hasBlocks: Bool { self == .dynamic || self == .differencing }
 }
 
@@ -27,8 +28,8 @@ public struct FooterFeatures: OptionSet, Hashable, Sendable {
   public static let reserved = FooterFeatures(rawValue: 2)
 }
 
-/// Four ASCII characters that name the program or the system that made the file (footer, "Creator Application" and
-/// "Creator Host OS").
+/// Four ASCII characters that name the program or the system that made the file (footer, "Creator
+/// Application" and "Creator Host OS").
 public struct FourCharacterCode: RawRepresentable, Hashable, Sendable, CustomStringConvertible {
   public let rawValue: UInt32
   public init(rawValue: UInt32) { self.rawValue = rawValue }

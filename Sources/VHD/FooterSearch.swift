@@ -1,7 +1,7 @@
 import Storage
 
-/// The footer of a file, and the state in which it was found (format paper, "Hard Disk Footer Format": the copy exists
-/// for the case that the one at the end is lost).
+/// The footer of a file, and the state in which it was found (format paper, "Hard Disk Footer Format": the
+/// copy exists for the case that the one at the end is lost).
 struct FooterSearch: Sendable {
   enum Tail: Sendable {
     case whole
@@ -33,7 +33,8 @@ struct FooterSearch: Sendable {
   init(_ file: HostFile) throws(ImageError) {
     fileSize = try file.size()
     guard fileSize >= 511 else {
-      throw .damaged(file.path, "the file has \(fileSize) bytes, fewer than a VHD footer; it is no VHD, or was cut")
+      throw .damaged(
+        file.path, "the file has \(fileSize) bytes, fewer than a VHD footer; it is no VHD, or was cut")
     }
     let buffer = ByteBuffer(count: Footer.length)
     var checksumWasWrong = false
@@ -77,7 +78,9 @@ struct FooterSearch: Sendable {
         file.path,
         checksumWasWrong
           ? "the footer's checksum is wrong, and there is no good copy at the beginning; the file is damaged"
-          : "there is no VHD footer at the end of the file and no copy at its beginning; it is no VHD, or was cut")
+          : "there is no VHD footer at the end of the file and no copy at its beginning; it is no VHD, "
+            + "or was cut"
+      )
     }
     footer = found
     bytes = foundBytes
@@ -90,7 +93,8 @@ struct FooterSearch: Sendable {
   private func check(_ file: HostFile) throws(ImageError) {
     guard footer.formatVersion >> 16 == 1 else {
       throw ImageError(
-        .notSupported, "\(escaped(file.path)): VHD version \(footer.formatVersion >> 16) is not known; only 1 is")
+        .notSupported,
+        "\(escaped(file.path)): VHD version \(footer.formatVersion >> 16) is not known; only 1 is")
     }
     guard footer.diskType.hasBlocks || footer.diskType == .fixed else {
       throw .damaged(
@@ -101,12 +105,15 @@ struct FooterSearch: Sendable {
     guard size > 0, size % 512 == 0, size <= UInt64(Int64.max) else {
       throw .damaged(
         file.path, at: tailOffset,
-        "the disk's size, \(size) bytes, is not a number of whole sectors of 512 bytes; the footer is damaged")
+        "the disk's size, \(size) bytes, is not a number of whole sectors of 512 bytes; the footer is damaged"
+      )
     }
     if footer.diskType == .fixed && size > tailOffset {
       throw .damaged(
         file.path, at: tailOffset,
-        "the footer speaks of \(size) bytes, but only \(tailOffset) are in the file; it was cut: copy it again")
+        "the footer speaks of \(size) bytes, but only \(tailOffset) are in the file; it was cut: copy "
+          + "it again"
+      )
     }
   }
 }

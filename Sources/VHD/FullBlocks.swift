@@ -1,6 +1,7 @@
 /// Which blocks are known to have every bit of their bitmap set, so that the bitmap need not be looked at.
 ///
-/// One bit a block, made when the first is marked; left out for tables so large that it would take over a mebibyte.
+/// One bit a block, made when the first is marked; left out for tables so large that it would take over a
+/// mebibyte.
 struct FullBlocks: ~Copyable {
   private let blockCount: UInt64
   private var words: UnsafeMutablePointer<UInt64>?

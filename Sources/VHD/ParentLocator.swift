@@ -1,7 +1,7 @@
 import Storage
 
-/// One place where a child records its parent's path (format paper, "Parent Locator Entries"): 24 bytes, big-endian,
-/// which point to the path's bytes elsewhere in the file.
+/// One place where a child records its parent's path (format paper, "Parent Locator Entries"): 24 bytes,
+/// big-endian, which point to the path's bytes elsewhere in the file.
 struct ParentLocator: Hashable, Sendable {
   static let length = 24
 

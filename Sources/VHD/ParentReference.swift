@@ -2,7 +2,8 @@ import Storage
 
 /// What a differencing image records of its parent: its identity, and where it was.
 public struct ParentReference: Hashable, Sendable {
-  /// Must equal the parent's `Footer.uniqueID`, byte for byte. Zero: the parent is a raw file (XenServer only).
+  /// Must equal the parent's `Footer.uniqueID`, byte for byte. Zero: the parent is a raw file (XenServer
+  /// only).
   public let parentUniqueID: GUID
   /// The parent's time stamp when the child was made, seconds since 2000; 0 where the writer did not say.
   public let parentTimeStamp: UInt32
@@ -24,7 +25,9 @@ public struct ParentReference: Hashable, Sendable {
       guard locator.dataOffset <= fileSize, length <= fileSize - locator.dataOffset else {
         throw .damaged(
           file.path, at: locator.dataOffset,
-          "parent locator \(index) lies beyond the end of the file; the file was cut or is damaged, copy it again")
+          "parent locator \(index) lies beyond the end of the file; the file was cut or is damaged, "
+            + "copy it again"
+        )
       }
       guard length <= ParentReference.longestPath else {
         throw .damaged(
@@ -47,7 +50,8 @@ public struct ParentReference: Hashable, Sendable {
     otherPaths = absolute.filter { !$0.isEmpty }
   }
 
-  /// XenServer writes `file://./name` for a relative path; other file URLs are absolute, and no other scheme counts.
+  /// XenServer writes `file://./name` for a relative path; other file URLs are absolute, and no other
+  /// scheme counts.
   static func sort(url: String, relative: inout [String], absolute: inout [String]) {
     let scheme = "file://"
     guard url.hasPrefix(scheme) else { return }
@@ -73,7 +77,9 @@ public struct ParentReference: Hashable, Sendable {
         bytes.append(byte)
         continue
       }
-      guard let value = UInt8(Substring(rest.prefix(2)), radix: 16), rest.count >= 2, value != 0 else { return nil }
+      guard let value = UInt8(Substring(rest.prefix(2)), radix: 16), rest.count >= 2, value != 0 else {
+        return nil
+      }
       bytes.append(value)
       rest = rest.dropFirst(2)
     }

@@ -2,8 +2,8 @@ import Storage
 
 /// The room for new blocks in a file that is being written. Everything it hands out reads as zero.
 ///
-/// Freed places go this way: `freed` (the table in memory says so) → commit → `stable` (the file says so) → when
-/// every operation that may have resolved to them has ended, and they were zeroed → `zeroed`.
+/// Freed places go this way: `freed` (the table in memory says so) → commit → `stable` (the file says so) →
+/// when every operation that may have resolved to them has ended, and they were zeroed → `zeroed`.
 struct Room: Sendable {
   /// New blocks go here or behind.
   var cursor: UInt64 = 0

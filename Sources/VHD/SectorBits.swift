@@ -1,7 +1,7 @@
 import Storage
 
-/// A stretch of a sector bitmap in memory: bit n stands for sector n, the most significant bit of a byte first.
-/// Its length is a multiple of 8 bytes.
+/// A stretch of a sector bitmap in memory: bit n stands for sector n, the most significant bit of a byte
+/// first. Its length is a multiple of 8 bytes.
 struct SectorBits {
   let bytes: UnsafeMutableRawBufferPointer
 

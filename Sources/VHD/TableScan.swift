@@ -1,9 +1,10 @@
 import Storage
 
-/// One look at the whole block table: where the blocks end, which of them contradict each other or the file, and which
-/// room between them is free.
+/// One look at the whole block table: where the blocks end, which of them contradict each other or the
+/// file, and which room between them is free.
 struct TableScan: Sendable {
-  /// Where the room of the last block ends, which can be behind the footer if a writer cut it; 0 without blocks.
+  /// Where the room of the last block ends, which can be behind the footer if a writer cut it; 0 without
+  /// blocks.
   private(set) var blocksEnd: UInt64 = 0
   /// Blocks that have a place.
   private(set) var allocated: UInt64 = 0
@@ -14,8 +15,8 @@ struct TableScan: Sendable {
   /// The first entry that cannot be right, overlaps included.
   private(set) var problem: ImageError?
 
-  /// Tables with more entries than this are not scanned: such images (blocks below 256 KiB on the largest disk) are
-  /// read entry by entry, and not written.
+  /// Tables with more entries than this are not scanned: such images (blocks below 256 KiB on the largest
+  /// disk) are read entry by entry, and not written.
   static let mostBlocks: UInt64 = 1 << 23
   /// What is kept of gaps and overlaps at most.
   static let mostKept = 65536
@@ -44,8 +45,8 @@ struct TableScan: Sendable {
     _ blocks: [UInt64], _ layout: BlockLayout, _ bounds: BlockBounds, _ file: HostFile
   ) {
     var lastBlock: UInt64 = 0
-    // Where the blocks end for what may be put behind them: a block takes its whole room, also the disk's last one,
-    // though some writers cut the part that no disk byte lies in.
+    // Where the blocks end for what may be put behind them: a block takes its whole room, also the disk's
+    // last one, though some writers cut the part that no disk byte lies in.
     var roomEnd: UInt64 = 0
     for item in blocks {
       let block = item & 0xFFFF_FFFF
@@ -59,7 +60,8 @@ struct TableScan: Sendable {
         }
       }
       if extent.offset < blocksEnd {
-        for one in [lastBlock, block] where overlapping.last != one && overlapping.count < TableScan.mostKept {
+        for one in [lastBlock, block] where overlapping.last != one && overlapping.count < TableScan.mostKept
+        {
           overlapping.append(one)
         }
         if problem == nil { problem = TableScan.overlapError(block, lastBlock, layout, file) }
@@ -87,10 +89,13 @@ struct TableScan: Sendable {
     return overlapping.count >= TableScan.mostKept || overlapping.contains(block)
   }
 
-  static func overlapError(_ block: UInt64, _ other: UInt64, _ layout: BlockLayout, _ file: HostFile) -> ImageError {
+  static func overlapError(_ block: UInt64, _ other: UInt64, _ layout: BlockLayout, _ file: HostFile)
+    -> ImageError
+  {
     .damaged(
       file.path, at: layout.tableOffset + block * 4,
-      "the block table puts blocks \(other) and \(block) on the same place in the file; the table is damaged, "
+      "the block table puts blocks \(other) and \(block) on the same place in the file; the table is "
+        + "damaged, "
         + "and only the file's copy from before that helps")
   }
 }

@@ -74,7 +74,8 @@ public struct VHDParent: Sendable {
 
   var recordedAbsolutePath: String { VHDParent.withBackslashes(absolutePath) }
 
-  /// The whole path as Windows does it; where it is too long for the field, the name, which is all that counts.
+  /// The whole path as Windows does it; where it is too long for the field, the name, which is all that
+  /// counts.
   var recordedName: String {
     let path = recordedAbsolutePath
     return path.utf16.count <= 255 ? path : String(path.split(separator: "\\").last ?? "")

@@ -1,8 +1,8 @@
 import Storage
 
 extension VHDImage {
-  /// Fills `file`, which is new and empty, with an image as `options` say. Durable when this returns; after an error the
-  /// caller removes the file.
+  /// Fills `file`, which is new and empty, with an image as `options` say. Durable when this returns; after
+  /// an error the caller removes the file.
   ///
   /// Errors: `.invalidParameter` for sizes that the format does not know; the system's.
   public static func create(_ file: HostFile, _ options: VHDCreation) throws(ImageError) {
@@ -32,27 +32,33 @@ extension VHDImage {
     guard size > 0, size <= VHDCreation.largestSize else {
       throw ImageError(
         .invalidParameter,
-        "\(name): a VHD disk has 512 to \(VHDCreation.largestSize) bytes (2040 GiB), not \(size); a VHDX can be larger")
+        "\(name): a VHD disk has 512 to \(VHDCreation.largestSize) bytes (2040 GiB), not \(size); a "
+          + "VHDX can be larger"
+      )
     }
     if options.roundsUpToMebibyte { size = size.roundedUp(to: 1 << 20) }
     guard size % 512 == 0 else {
-      throw ImageError(.invalidParameter, "\(name): the size \(size) is not a number of whole sectors of 512 bytes")
+      throw ImageError(
+        .invalidParameter, "\(name): the size \(size) is not a number of whole sectors of 512 bytes")
     }
     guard VHDCreation.blockSizes.contains(options.blockSize) else {
       throw ImageError(
-        .invalidParameter, "\(name): a VHD has blocks of 524288 or 2097152 bytes, not of \(options.blockSize)")
+        .invalidParameter, "\(name): a VHD has blocks of 524288 or 2097152 bytes, not of \(options.blockSize)"
+      )
     }
-    if case .differencing(let parent) = options.kind, parent.absolutePath.utf16.count > 32767
-      || parent.relativePath.utf16.count > 32765
+    if case .differencing(let parent) = options.kind,
+      parent.absolutePath.utf16.count > 32767
+        || parent.relativePath.utf16.count > 32765
     {
       throw ImageError(.invalidParameter, "\(name): the parent's path is too long to be recorded")
     }
     return size
   }
 
-  /// The creator is given as Windows, because of what readers make of it: by four letters that they do not know, or
-  /// those of Virtual PC or an early QEMU, some (QEMU 7.2 among them) take the disk's size from the geometry, which
-  /// covers less than most sizes; for "win " all of them take the size that is recorded.
+  /// The creator is given as Windows, because of what readers make of it: by four letters that they do not
+  /// know, or those of Virtual PC or an early QEMU, some (QEMU 7.2 among them) take the disk's size from
+  /// the geometry, which covers less than most sizes; for "win " all of them take the size that is
+  /// recorded.
   private static func footer(_ size: UInt64, _ options: VHDCreation) -> Footer {
     var footer = Footer()
     footer.timeStamp = options.timeStamp
@@ -129,13 +135,15 @@ struct NewLayout {
         (absoluteOffset, absoluteSpace) = (end, NewLayout.longSpace)
         end += NewLayout.longSpace
       }
-      // Room for any path, so that the child can be given another parent where it stands. In bytes, as Windows counts.
+      // Room for any path, so that the child can be given another parent where it stands. In bytes, as
+      // Windows counts.
       header.locators = [
         ParentLocator(
           platform: .w2ku, dataSpace: UInt32(absoluteSpace), dataLength: UInt32(absolute.count),
           dataOffset: absoluteOffset),
         ParentLocator(
-          platform: .w2ru, dataSpace: UInt32(NewLayout.longSpace), dataLength: UInt32(relative.count), dataOffset: end),
+          platform: .w2ru, dataSpace: UInt32(NewLayout.longSpace), dataLength: UInt32(relative.count),
+          dataOffset: end),
       ]
       paths = [absolute, relative]
       end += NewLayout.longSpace

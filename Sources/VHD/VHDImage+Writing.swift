@@ -15,7 +15,8 @@ extension VHDImage {
       }
       // A second time the byte is there already.
       if search.tail == .short, try file.size() == search.fileSize {
-        // The same bytes at the same place, and the last one, which was missing; durable before the first change.
+        // The same bytes at the same place, and the last one, which was missing; durable before the first
+        // change.
         let bytes = ByteBuffer(copying: search.bytes)
         try file.write(bytes.readable, at: search.tailOffset)
         try file.flush()
@@ -58,9 +59,11 @@ extension VHDImage {
 
   public func commit() throws(ImageError) {
     if let blocks { return try blocks.commit() }
-    guard let reason = fixedPhase.withLock({ phase -> BlockState.Phase? in
-      if case .reading = phase { nil } else { phase }
-    }) else { return }
+    guard
+      let reason = fixedPhase.withLock({ phase -> BlockState.Phase? in
+        if case .reading = phase { nil } else { phase }
+      })
+    else { return }
     if case .refused(let error) = reason { throw error }
     do throws(ImageError) {
       try file.flush()

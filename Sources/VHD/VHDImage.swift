@@ -3,8 +3,9 @@ import Synchronization
 
 /// A VHD file: fixed, dynamic or differencing. See `FormatImage` for the contract.
 ///
-/// A range that the file does not say anything about reads as zero, in a differencing image as the parent does. In a
-/// dynamic image a sector whose bit is clear was never written and reads as zero too, whatever lies there.
+/// A range that the file does not say anything about reads as zero, in a differencing image as the parent
+/// does. In a dynamic image a sector whose bit is clear was never written and reads as zero too, whatever
+/// lies there.
 public final class VHDImage: FormatImage {
   public let file: HostFile
   public let gate = OperationGate()
@@ -41,7 +42,8 @@ public final class VHDImage: FormatImage {
     }
     let header = try VHDImage.readHeader(search, file)
     parent =
-      footer.diskType == .differencing ? try ParentReference(header, file: file, fileSize: search.fileSize) : nil
+      footer.diskType == .differencing
+      ? try ParentReference(header, file: file, fileSize: search.fileSize) : nil
     let layout = try BlockLayout(header, footer: footer, file: file, dataEnd: search.tailOffset)
     blocks = BlockStore(file, layout, search, gate)
     self.header = header
@@ -59,22 +61,27 @@ public final class VHDImage: FormatImage {
     return try blocks.locate(offset, limit: limit, mayWait: mayWait)
   }
 
-  private static func readHeader(_ search: FooterSearch, _ file: HostFile) throws(ImageError) -> DynamicHeader {
+  private static func readHeader(_ search: FooterSearch, _ file: HostFile) throws(ImageError) -> DynamicHeader
+  {
     let (offset, length) = (search.footer.dataOffset, UInt64(DynamicHeader.length))
     guard offset >= UInt64(Footer.length), offset % 512 == 0, offset <= search.tailOffset,
       length <= search.tailOffset - offset
     else {
       throw .damaged(
         file.path, at: search.tailOffset,
-        "the footer puts the dynamic header at offset \(offset), where the file has none; it was cut or is damaged")
+        "the footer puts the dynamic header at offset \(offset), where the file has none; it was cut or "
+          + "is damaged"
+      )
     }
     let buffer = ByteBuffer(count: DynamicHeader.length)
     try file.read(into: buffer.bytes, at: offset)
     guard let header = DynamicHeader(buffer.readable) else {
       throw .damaged(
-        file.path, at: offset, "the dynamic header's cookie or checksum is wrong; the file is damaged, and has no copy")
+        file.path, at: offset,
+        "the dynamic header's cookie or checksum is wrong; the file is damaged, and has no copy")
     }
-    // Versions 0.x of tapdisk wrote sector bitmaps with the bits in the other order; none are known to be left.
+    // Versions 0.x of tapdisk wrote sector bitmaps with the bits in the other order; none are known to be
+    // left.
     guard search.footer.creatorApplication != .tapdisk || search.footer.creatorVersion >> 16 >= 1 else {
       throw ImageError(
         .notSupported,
@@ -93,7 +100,8 @@ public final class VHDImage: FormatImage {
       warnings.append("\(name): the footer's copy at the beginning is broken; the footer at the end is used")
     }
     if search.copyDiffers {
-      warnings.append("\(name): the footer and its copy speak of different disks; the footer at the end is believed")
+      warnings.append(
+        "\(name): the footer and its copy speak of different disks; the footer at the end is believed")
     }
     return warnings
   }

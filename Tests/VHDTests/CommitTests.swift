@@ -128,7 +128,10 @@ import Testing
       let bytes = pattern(Int(min(length, 5000)), &workload.generator)
       try disk.write(bytes, at: offset)
       model.write(bytes, at: offset)
-      if round % 3 == 0 { try disk.zero(offset / 524288 * 524288, 524288); model.zero(offset / 524288 * 524288, 524288) }
+      if round % 3 == 0 {
+        try disk.zero(offset / 524288 * 524288, 524288)
+        model.zero(offset / 524288 * 524288, 524288)
+      }
       // Every write of the commit fails once, the flushes do not.
       for failing in 1..<40 {
         double.failFromNow(after: failing, with: .noSpace)
@@ -139,7 +142,10 @@ import Testing
         } catch {
           double.failNoMore()
           guard error.errno == .noSpace else { throw error }
-          if !image.isWriting { Issue.record("refused after \(error)"); return }
+          if !image.isWriting {
+            Issue.record("refused after \(error)")
+            return
+          }
         }
       }
       #expect(!image.hasUncommittedChanges)

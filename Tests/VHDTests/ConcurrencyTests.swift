@@ -5,7 +5,8 @@ import Testing
 
 @testable import VHD
 
-/// Many threads on one image: each owns sectors of its own all over the disk, and finds in them what it put there.
+/// Many threads on one image: each owns sectors of its own all over the disk, and finds in them what it put
+/// there.
 @Suite struct ConcurrencyTests {
   @Test(arguments: [1, 2]) func threadsDoNotDisturbEachOther(_ seed: Int) throws {
     let directory = try TemporaryDirectory()
@@ -26,7 +27,8 @@ import Testing
       var model: [UInt64: [UInt8]] = [:]
       for _ in 0..<400 {
         let stripes = size / stripe / UInt64(threads)
-        let offset = (UInt64.random(in: 0..<stripes, using: &generator) * UInt64(threads) + UInt64(number)) * stripe
+        let offset =
+          (UInt64.random(in: 0..<stripes, using: &generator) * UInt64(threads) + UInt64(number)) * stripe
         switch Int.random(in: 0..<10, using: &generator) {
         case 0...2:
           try disk.zero(offset, stripe)
@@ -43,7 +45,11 @@ import Testing
             failures.withLock { $0.append("thread \(number): offset \(offset)") }
           }
         default:
-          if number == 0 && Bool.random(using: &generator) { try image.finishWriting() } else { try image.commit() }
+          if number == 0 && Bool.random(using: &generator) {
+            try image.finishWriting()
+          } else {
+            try image.commit()
+          }
         }
       }
       models.withLock { $0[number] = model }

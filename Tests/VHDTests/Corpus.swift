@@ -18,7 +18,9 @@ enum Corpus {
   }()
 
   static var isThere: Bool {
-    if folder == nil { print("the corpus is missing: its tests are skipped; name its folder in VHDFS_CORPUS") }
+    if folder == nil {
+      print("the corpus is missing: its tests are skipped; name its folder in VHDFS_CORPUS")
+    }
     return folder != nil
   }
 
@@ -34,21 +36,28 @@ enum Corpus {
 
   /// The VHD images of `images.tsv`.
   static let images: [Image] = {
-    guard let folder, let table = try? String(contentsOfFile: folder + "/images.tsv", encoding: .utf8) else { return [] }
+    guard let folder, let table = try? String(contentsOfFile: folder + "/images.tsv", encoding: .utf8) else {
+      return []
+    }
     return table.split(separator: "\n").compactMap { line in
       let fields = line.split(separator: "\t", omittingEmptySubsequences: false).map(String.init)
       guard fields.count >= 6 else { return nil }
       let path = fields[0].hasSuffix(".zst") ? String(fields[0].dropLast(4)) : fields[0]
-      guard path.hasSuffix(".vhd") || path.hasSuffix(".avhd") || path.hasSuffix("afl5.img") else { return nil }
+      guard path.hasSuffix(".vhd") || path.hasSuffix(".avhd") || path.hasSuffix("afl5.img") else {
+        return nil
+      }
       func known(_ field: String) -> String? { field == "-" || field.isEmpty ? nil : field }
       return Image(
         path: path, size: UInt64(fields[1]), sha256: known(fields[2]), zsum: known(fields[3]),
-        parents: known(fields[4]).map { $0.split(separator: ",").map(String.init) } ?? [], expectation: fields[5])
+        parents: known(fields[4]).map { $0.split(separator: ",").map(String.init) } ?? [],
+        expectation: fields[5])
     }
   }()
 
   static var readable: [Image] { images.filter { $0.zsum != nil } }
-  static var hostile: [Image] { images.filter { $0.path.hasPrefix("hostile/") || $0.path.hasSuffix("afl5.img") } }
+  static var hostile: [Image] {
+    images.filter { $0.path.hasPrefix("hostile/") || $0.path.hasSuffix("afl5.img") }
+  }
 
   /// Unpacks one image into `directory`, under its bare name; returns its path.
   static func unpack(_ path: String, into directory: TemporaryDirectory) throws -> String {

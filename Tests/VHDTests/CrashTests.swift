@@ -4,8 +4,8 @@ import Testing
 
 @testable import VHD
 
-/// Whatever a crash loses of what was not flushed: the image opens, what was committed is there, and every sector holds
-/// what was written to it, or held before: never another place's bytes.
+/// Whatever a crash loses of what was not flushed: the image opens, what was committed is there, and every
+/// sector holds what was written to it, or held before: never another place's bytes.
 @Suite struct CrashTests {
   /// What each sector may hold after a crash: numbers of contents.
   struct SectorModel {
@@ -51,7 +51,9 @@ import Testing
     var isChild: Bool
     var startsDirty: Bool
     var seed: UInt64
-    var testDescription: String { "\(isChild ? "child" : "dynamic") \(startsDirty ? "dirty" : "new") \(seed)" }
+    var testDescription: String {
+      "\(isChild ? "child" : "dynamic") \(startsDirty ? "dirty" : "new") \(seed)"
+    }
   }
 
   static let cases = (1...4).flatMap { seed in
@@ -64,12 +66,15 @@ import Testing
   static let blockSize: UInt32 = 512 << 10
 
   /// An image as a crash leaves it: with garbage in the room behind the blocks.
-  static func newImage(_ item: Case, parent: VHDImage?, _ generator: inout SeededGenerator) throws -> SparseBytes {
+  static func newImage(_ item: Case, parent: VHDImage?, _ generator: inout SeededGenerator) throws
+    -> SparseBytes
+  {
     let double = RecordingFile()
     var options = VHDCreation(kind: .dynamic, virtualSize: size, blockSize: blockSize)
     if let parent {
       options.kind = .differencing(
-        parent: VHDParent(uniqueID: parent.footer.uniqueID, timeStamp: 0, relativePath: "p.vhd", absolutePath: "/p.vhd"))
+        parent: VHDParent(
+          uniqueID: parent.footer.uniqueID, timeStamp: 0, relativePath: "p.vhd", absolutePath: "/p.vhd"))
     }
     try VHDImage.create(double.file, options)
     guard item.startsDirty else { return double.contents.withLock { $0.now } }
@@ -159,7 +164,8 @@ import Testing
       return
     }
     for sector in allowed.indices where !model.allows(now, sector, allowed[sector]) {
-      Issue.record("\(place): sector \(sector) holds what was never there (of \(allowed[sector].count) versions)")
+      Issue.record(
+        "\(place): sector \(sector) holds what was never there (of \(allowed[sector].count) versions)")
       return
     }
     // It can be written, and what is written there is good.
@@ -169,7 +175,9 @@ import Testing
         let (offset, length) = workload.range(CrashTests.size, UInt64(CrashTests.blockSize))
         let bytes = pattern(Int(length), &workload.generator)
         try disk.write(bytes, at: offset)
-        now.withUnsafeMutableBytes { UnsafeMutableRawBufferPointer(rebasing: $0[Int(offset)...]).copyBytes(from: bytes) }
+        now.withUnsafeMutableBytes {
+          UnsafeMutableRawBufferPointer(rebasing: $0[Int(offset)...]).copyBytes(from: bytes)
+        }
       }
       try disk.images[0].finishWriting()
       let again = SmallDisk([try VHDImage(file.file)] + parents)

@@ -23,10 +23,12 @@ import Testing
     }
   }
 
-  /// The file of the Windows 10 specimen: table at 8192, footer at the end of 81920 bytes, first data at 0x14000.
+  /// The file of the Windows 10 specimen: table at 8192, footer at the end of 81920 bytes, first data at
+  /// 0x14000.
   @Test func childIsLaidOutAsWindowsDoes() throws {
     let parent = VHDParent(
-      uniqueID: .random(), timeStamp: 7, relativePath: "win8.vhd", absolutePath: #"C:\Users\sergi\Downloads\win8.vhd"#)
+      uniqueID: .random(), timeStamp: 7, relativePath: "win8.vhd",
+      absolutePath: #"C:\Users\sergi\Downloads\win8.vhd"#)
     let (double, image) = try make(VHDCreation(kind: .differencing(parent: parent), virtualSize: 40 << 20))
     #expect(try double.size() == 81920)
     #expect(image.header?.tableOffset == 0x2000)
@@ -42,7 +44,8 @@ import Testing
   @Test func longPathsFit() throws {
     let directory = "/" + String(repeating: "d/", count: 5000)
     let parent = VHDParent(
-      uniqueID: .random(), timeStamp: 0, relativePath: "../x/../p.vhd", absolutePath: directory + "pärent.vhd")
+      uniqueID: .random(), timeStamp: 0, relativePath: "../x/../p.vhd", absolutePath: directory + "pärent.vhd"
+    )
     let (_, image) = try make(VHDCreation(kind: .differencing(parent: parent), virtualSize: 5 << 30))
     #expect(image.parent?.relativePaths == [#"..\x\..\p.vhd"#])
     #expect(image.parent?.otherPaths.last == "pärent.vhd")
@@ -52,7 +55,9 @@ import Testing
   @Test func sizes() throws {
     for size in [512, 1024, 3 << 20, VHDCreation.largestSize] as [UInt64] {
       #expect(try make(VHDCreation(kind: .dynamic, virtualSize: size)).image.virtualSize == size)
-      #expect(try make(VHDCreation(kind: .dynamic, virtualSize: size, blockSize: 512 << 10)).image.virtualSize == size)
+      #expect(
+        try make(VHDCreation(kind: .dynamic, virtualSize: size, blockSize: 512 << 10)).image.virtualSize
+          == size)
     }
     let azure = try make(
       VHDCreation(kind: .fixed(reserve: false), virtualSize: (5 << 20) + 1, roundsUpToMebibyte: true))
@@ -60,7 +65,9 @@ import Testing
     #expect(try azure.double.size() == 6 << 20 + 512)
     for size in [0, 511, 513, VHDCreation.largestSize + 512, .max] as [UInt64] {
       #expect(throws: ImageError.self) { try make(VHDCreation(kind: .dynamic, virtualSize: size)) }
-      #expect(throws: ImageError.self) { try make(VHDCreation(kind: .fixed(reserve: false), virtualSize: size)) }
+      #expect(throws: ImageError.self) {
+        try make(VHDCreation(kind: .fixed(reserve: false), virtualSize: size))
+      }
     }
     for blockSize in [0, 4096, 1 << 20, 2 << 20 + 1, 4 << 20] as [UInt32] {
       #expect(throws: ImageError.self) {

@@ -21,7 +21,9 @@ struct Model {
   init(size: UInt64) { bytes = [UInt8](repeating: 0, count: Int(size)) }
 
   mutating func write(_ new: [UInt8], at offset: UInt64) {
-    bytes.withUnsafeMutableBytes { UnsafeMutableRawBufferPointer(rebasing: $0[Int(offset)...]).copyBytes(from: new) }
+    bytes.withUnsafeMutableBytes {
+      UnsafeMutableRawBufferPointer(rebasing: $0[Int(offset)...]).copyBytes(from: new)
+    }
   }
 
   mutating func zero(_ offset: UInt64, _ length: UInt64) {

@@ -18,7 +18,9 @@ struct SparseBytes: Sendable {
       let part = min(count - done, Int(SparseBytes.page) - start)
       let target = UnsafeMutableRawBufferPointer(rebasing: buffer[done..<done + part])
       if let page = pages[index] {
-        page.withUnsafeBytes { target.copyMemory(from: UnsafeRawBufferPointer(rebasing: $0[start..<start + part])) }
+        page.withUnsafeBytes {
+          target.copyMemory(from: UnsafeRawBufferPointer(rebasing: $0[start..<start + part]))
+        }
       } else {
         target.initializeMemory(as: UInt8.self, repeating: 0)
       }
@@ -67,8 +69,8 @@ struct SparseBytes: Sendable {
   }
 }
 
-/// A host file in memory that records what is asked of it, so that the states that a crash may leave can be made: of
-/// what came after the last flush any part may be lost.
+/// A host file in memory that records what is asked of it, so that the states that a crash may leave can be
+/// made: of what came after the last flush any part may be lost.
 final class RecordingFile: HostFileDouble {
   enum Operation: Sendable {
     /// Whole sectors of 512 bytes, as the medium takes them.
@@ -83,8 +85,8 @@ final class RecordingFile: HostFileDouble {
     /// What the file held when recording began.
     let first: SparseBytes
     var log: [Operation] = []
-    /// Fails the operation with this number (counted from 0 over all that change something), and every later one of
-    /// its kind until it is set to nil.
+    /// Fails the operation with this number (counted from 0 over all that change something), and every
+    /// later one of its kind until it is set to nil.
     var failure: (operation: Int, error: Errno)?
     var count = 0
   }
@@ -109,7 +111,9 @@ final class RecordingFile: HostFileDouble {
     // A full host fails what needs room; a flush does not.
     var needsRoom = true
     if case .flush = operation { needsRoom = false }
-    if let failure = contents.failure, contents.count > failure.operation, needsRoom || failure.error != .noSpace {
+    if let failure = contents.failure, contents.count > failure.operation,
+      needsRoom || failure.error != .noSpace
+    {
       throw ImageError(errno: failure.error, "recorded.vhd: failed as asked")
     }
     contents.log.append(operation)
@@ -134,7 +138,8 @@ final class RecordingFile: HostFileDouble {
       // The medium takes whole sectors: what surrounds the bytes goes along.
       let start = offset / 512 * 512
       let end = max(
-        offset + UInt64(bytes.count), min((offset + UInt64(bytes.count) + 511) / 512 * 512, contents.now.size))
+        offset + UInt64(bytes.count), min((offset + UInt64(bytes.count) + 511) / 512 * 512, contents.now.size)
+      )
       var whole = [UInt8](repeating: 0, count: Int(end - start))
       whole.withUnsafeMutableBytes {
         _ = contents.now.read(into: $0, at: start)
@@ -180,8 +185,8 @@ final class RecordingFile: HostFileDouble {
     }
   }
 
-  /// What a crash after the first `position` operations may leave: all up to the last flush, and of the rest any
-  /// operations, whole or in part.
+  /// What a crash after the first `position` operations may leave: all up to the last flush, and of the
+  /// rest any operations, whole or in part.
   func crash(at position: Int, _ generator: inout SeededGenerator) -> SparseBytes {
     let (first, log) = contents.withLock { ($0.first, Array($0.log[..<position])) }
     let flushed = (log.lastIndex { if case .flush = $0 { true } else { false } }).map { $0 + 1 } ?? 0

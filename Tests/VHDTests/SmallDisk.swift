@@ -47,7 +47,8 @@ final class SmallDisk {
       let (place, length) = try locate(offset + UInt64(done), limit: UInt64(count - done))
       if case .file(let file, let fileOffset) = place {
         try bytes.withUnsafeMutableBytes {
-          try file.read(into: UnsafeMutableRawBufferPointer(rebasing: $0[done..<done + Int(length)]), at: fileOffset)
+          try file.read(
+            into: UnsafeMutableRawBufferPointer(rebasing: $0[done..<done + Int(length)]), at: fileOffset)
         }
       }
       done += Int(length)
@@ -104,7 +105,8 @@ final class SmallDisk {
   /// Zeros over nothing need no room; but over a parent's data they do.
   private func readsZeroBelow(_ offset: UInt64, _ length: UInt64) throws -> Bool {
     guard images[0].isDifferencing else { return true }
-    return try SmallDisk(Array(images.dropFirst()), raw: raw).read(offset, Int(length)).withUnsafeBytes(\.isAllZero)
+    return try SmallDisk(Array(images.dropFirst()), raw: raw).read(offset, Int(length)).withUnsafeBytes(
+      \.isAllZero)
   }
 
   func zero(_ offset: UInt64, _ length: UInt64) throws {
@@ -115,13 +117,15 @@ final class SmallDisk {
         try images[0].beginWriting()
         continue
       }
-      if run.kind == .unallocated { try write([UInt8](repeating: 0, count: Int(run.length)), at: offset + done) }
+      if run.kind == .unallocated {
+        try write([UInt8](repeating: 0, count: Int(run.length)), at: offset + done)
+      }
       done += run.length
     }
   }
 
-  /// SHA-256 over (little-endian index, bytes) of every 64 KiB chunk that is not all zero, then the size: visits only
-  /// what is data.
+  /// SHA-256 over (little-endian index, bytes) of every 64 KiB chunk that is not all zero, then the size:
+  /// visits only what is data.
   func zsum() throws -> String {
     let hash = try SHA256Stream()
     func littleEndian(_ value: UInt64) -> [UInt8] { withUnsafeBytes(of: value.littleEndian) { Array($0) } }

@@ -26,16 +26,21 @@ import Testing
       // It never covers more than the disk, and less only by a part of a cylinder.
       #expect(geometry.size <= size || size < 34816)
       if geometry != .maximum && geometry.cylinders > 0 {
-        #expect(size - geometry.size < UInt64(geometry.heads) * UInt64(geometry.sectorsPerTrack) * 512 + 512 * 255)
+        #expect(
+          size - geometry.size < UInt64(geometry.heads) * UInt64(geometry.sectorsPerTrack) * 512 + 512 * 255)
       }
     }
   }
 
   /// What we decode and encode again is byte for byte what Windows and others wrote.
-  @Test(.enabled(if: Corpus.isThere), arguments: [
-    "real/go-vhd/win8-child.vhd", "real/go-vhd/win8.vhd", "real/qemu/virtualpc-dynamic.vhd", "made/qemu/v_dyn_fson.vhd",
-    "real/ImHex-Patterns/vhd.hexpat.vhd", "made/crafted/cv_saved.vhd",
-  ]) func encodesWhatItDecodes(_ name: String) throws {
+  @Test(
+    .enabled(if: Corpus.isThere),
+    arguments: [
+      "real/go-vhd/win8-child.vhd", "real/go-vhd/win8.vhd", "real/qemu/virtualpc-dynamic.vhd",
+      "made/qemu/v_dyn_fson.vhd",
+      "real/ImHex-Patterns/vhd.hexpat.vhd", "made/crafted/cv_saved.vhd",
+    ]) func encodesWhatItDecodes(_ name: String) throws
+  {
     let directory = try TemporaryDirectory()
     let image = try VHDImage(try HostFile.open(try Corpus.unpack(name, into: directory), writable: false))
     let footer = ByteBuffer(count: 512)
@@ -58,7 +63,8 @@ import Testing
     }
     let windows = try parent("real/go-vhd/win8-child.vhd")
     #expect(windows.relativePaths == [#".\win8.vhd"#])
-    #expect(windows.otherPaths == [#"C:\Users\sergi\Downloads\win8.vhd"#, #"C:\Users\sergi\Downloads\win8.vhd"#])
+    #expect(
+      windows.otherPaths == [#"C:\Users\sergi\Downloads\win8.vhd"#, #"C:\Users\sergi\Downloads\win8.vhd"#])
     #expect(windows.parentTimeStamp == 0)
     let xen = try parent("made/vhdutil/xs_c1.vhd")
     #expect(xen.relativePaths == [#".\xs_base.vhd"#, "./xs_base.vhd"])

@@ -92,7 +92,8 @@ import Testing
     #expect(end % 4096 == 0)
   }
 
-  func compareWithOthers(_ path: String, _ item: Case, _ model: Model, _ directory: TemporaryDirectory) throws {
+  func compareWithOthers(_ path: String, _ item: Case, _ model: Model, _ directory: TemporaryDirectory) throws
+  {
     let raw = directory("model.raw")
     try Data(model.bytes).write(to: URL(fileURLWithPath: raw))
     if item.kind != .differencing && isInstalled("qemu-img") {
@@ -108,12 +109,18 @@ import Testing
   }
 
   /// Images by others, block sizes included that we do not make.
-  @Test(.enabled(if: Corpus.isThere), arguments: [
-    "made/crafted/cv_bs4K.vhd", "made/crafted/cv_bs16M.vhd", "made/crafted/cv_bs512K.vhd", "made/crafted/cv_511.vhd",
-    "made/crafted/cv_tailonly.vhd", "made/crafted/cv_bitmap0.vhd", "made/crafted/cv_odd.vhd", "real/go-vhd/win8.vhd",
-    "real/go-vhd/xapi.vhd", "made/vhdutil/xs_base.vhd", "made/qemu/v_dyn_fson.vhd", "real/vhd-forensic/minimal.vhd",
-    "made/crafted/cv_fixed_odd.vhd",
-  ]) func writesIntoImagesOfOthers(_ name: String) throws {
+  @Test(
+    .enabled(if: Corpus.isThere),
+    arguments: [
+      "made/crafted/cv_bs4K.vhd", "made/crafted/cv_bs16M.vhd", "made/crafted/cv_bs512K.vhd",
+      "made/crafted/cv_511.vhd",
+      "made/crafted/cv_tailonly.vhd", "made/crafted/cv_bitmap0.vhd", "made/crafted/cv_odd.vhd",
+      "real/go-vhd/win8.vhd",
+      "real/go-vhd/xapi.vhd", "made/vhdutil/xs_base.vhd", "made/qemu/v_dyn_fson.vhd",
+      "real/vhd-forensic/minimal.vhd",
+      "made/crafted/cv_fixed_odd.vhd",
+    ]) func writesIntoImagesOfOthers(_ name: String) throws
+  {
     let directory = try TemporaryDirectory()
     let path = try Corpus.unpack(name, into: directory)
     var workload = Workload(seed: 5)
@@ -134,9 +141,11 @@ import Testing
     if isInstalled("qemu-img"), !name.contains("bitmap0") {
       let raw = directory("model.raw")
       try Data(model.bytes).write(to: URL(fileURLWithPath: raw))
-      // QEMU ignores the bitmaps of dynamic images, which cv_bitmap0 is made to show. Some of these creators QEMU 7.2 does not know, and takes the geometry's size for.
+      // QEMU ignores the bitmaps of dynamic images, which cv_bitmap0 is made to show. Some of these
+      // creators QEMU 7.2 does not know, and takes the geometry's size for.
       try run(
-        "qemu-img", "compare", "--image-opts", "driver=vpc,force_size_calc=current_size,file.filename=\(path)",
+        "qemu-img", "compare", "--image-opts",
+        "driver=vpc,force_size_calc=current_size,file.filename=\(path)",
         "driver=raw,file.filename=\(raw)")
     }
   }
