@@ -1,7 +1,7 @@
-import Foundation
 import Storage
 import Synchronization
 import SystemPackage
+import TestSupport
 import Testing
 
 @testable import VHD

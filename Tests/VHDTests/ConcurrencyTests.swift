@@ -1,6 +1,7 @@
-import Foundation
+import Dispatch
 import Storage
 import Synchronization
+import TestSupport
 import Testing
 
 @testable import VHD
@@ -10,7 +11,7 @@ import Testing
 @Suite struct ConcurrencyTests {
   @Test(arguments: [1, 2]) func threadsDoNotDisturbEachOther(_ seed: Int) throws {
     let directory = try TemporaryDirectory()
-    let path = directory("disk.vhd")
+    let path = directory.file("disk.vhd")
     let (size, blockSize): (UInt64, UInt64) = (16 << 20, 512 << 10)
     try VHDImage.create(
       try HostFile.create(path), VHDCreation(kind: .dynamic, virtualSize: size, blockSize: UInt32(blockSize)))
@@ -18,7 +19,6 @@ import Testing
     try image.beginWriting()
     let (threads, stripe) = (4, UInt64(8192))
     let failures = Mutex<[String]>([])
-    let finished = Atomic<Int>(0)
     let models = Mutex<[Int: [UInt64: [UInt8]]]>([:])
 
     @Sendable func work(_ number: Int) throws {
@@ -55,13 +55,9 @@ import Testing
       models.withLock { $0[number] = model }
     }
 
-    for number in 0..<threads {
-      Thread.detachNewThread {
-        do { try work(number) } catch { failures.withLock { $0.append("thread \(number): \(error)") } }
-        finished.add(1, ordering: .sequentiallyConsistent)
-      }
+    DispatchQueue.concurrentPerform(iterations: threads) { number in
+      do { try work(number) } catch { failures.withLock { $0.append("thread \(number): \(error)") } }
     }
-    while finished.load(ordering: .sequentiallyConsistent) < threads { usleep(1000) }
     #expect(failures.withLock { $0 } == [])
     if image.isWriting { try image.finishWriting() }
     let disk = SmallDisk([try VHDImage(try HostFile.open(path, writable: false))])
@@ -75,7 +71,7 @@ import Testing
   /// A block that is punched in pieces is released, but never under a write that is on its way.
   @Test func emptiedBlocksAreReleased() throws {
     let directory = try TemporaryDirectory()
-    let path = directory("disk.vhd")
+    let path = directory.file("disk.vhd")
     try VHDImage.create(try HostFile.create(path), VHDCreation(kind: .dynamic, virtualSize: 16 << 20))
     let file = try HostFile.open(path, writable: true)
     let image = try VHDImage(file)

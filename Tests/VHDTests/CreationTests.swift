@@ -1,5 +1,5 @@
-import Foundation
 import Storage
+import TestSupport
 import Testing
 
 @testable import VHD
@@ -90,10 +90,10 @@ import Testing
     #expect(layout.dataAlignment == (blockSize == 2 << 20 ? 4096 : 512))
   }
 
-  @Test(.enabled(if: isInstalled("qemu-img")), arguments: VHDCreation.blockSizes)
+  @Test(.requiresPrograms("qemu-img", "qemu-io"), arguments: VHDCreation.blockSizes)
   func largestDiskIsWrittenAtItsEnd(_ blockSize: UInt32) throws {
     let directory = try TemporaryDirectory()
-    let path = directory("large.vhd")
+    let path = directory.file("large.vhd")
     try VHDImage.create(
       try HostFile.create(path),
       VHDCreation(kind: .dynamic, virtualSize: VHDCreation.largestSize, blockSize: blockSize))
@@ -104,10 +104,11 @@ import Testing
       try disk.write([UInt8](repeating: 0xA5, count: 5000), at: offset)
     }
     try image.finishWriting()
-    let info = try run("qemu-img", "info", "--output=json", path)
+    let info = try runChecked(["qemu-img", "info", "--output=json", path])
     #expect(info.contains("\"virtual-size\": \(VHDCreation.largestSize)"))
-    try run(
+    try runChecked([
       "qemu-io", "-r", "-f", "vpc", "-c", "read -P 0xa5 \(VHDCreation.largestSize - 5000) 5000", "-c",
-      "read -P 0 \((1 << 40) + 5000) 5000", "-c", "read -P 0xa5 \(1 << 40) 5000", path)
+      "read -P 0 \((1 << 40) + 5000) 5000", "-c", "read -P 0xa5 \(1 << 40) 5000", path,
+    ])
   }
 }

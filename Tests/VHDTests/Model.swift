@@ -1,18 +1,7 @@
 import Glibc
 import Storage
+import TestSupport
 import VHD
-
-/// Random numbers that a seed fixes.
-struct SeededGenerator: RandomNumberGenerator {
-  var state: UInt64
-  init(seed: UInt64) { state = seed &* 0x9E37_79B9_7F4A_7C15 | 1 }
-  mutating func next() -> UInt64 {
-    state ^= state << 13
-    state ^= state >> 7
-    state ^= state << 17
-    return state &* 0x2545_F491_4F6C_DD1D
-  }
-}
 
 /// What a disk must hold: plain bytes.
 struct Model {

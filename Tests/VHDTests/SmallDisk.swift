@@ -1,4 +1,5 @@
 import Storage
+import TestSupport
 import VHD
 
 /// A chain as simple as can be: what the room above makes of images, without locks and caches.
@@ -124,11 +125,10 @@ final class SmallDisk {
     }
   }
 
-  /// SHA-256 over (little-endian index, bytes) of every 64 KiB chunk that is not all zero, then the size:
-  /// visits only what is data.
-  func zsum() throws -> String {
-    let hash = try SHA256Stream()
-    func littleEndian(_ value: UInt64) -> [UInt8] { withUnsafeBytes(of: value.littleEndian) { Array($0) } }
+  /// The sum over all chunks that are not zero: visits only what is data.
+  func sparseSum() throws -> String {
+    let digest = try SparseDigest()
+    let chunk = UInt64(SparseDigest.chunk)
     var offset: UInt64 = 0
     while offset < size {
       let (place, length) = try locate(offset, limit: size - offset)
@@ -136,26 +136,22 @@ final class SmallDisk {
         offset += length
         continue
       }
-      let index = offset >> 16
-      let bytes = try read(index << 16, Int(min(65536, size - (index << 16))))
-      if !isAllZero(bytes[...]) {
-        try hash.update(littleEndian(index))
-        try hash.update(bytes)
-      }
-      offset = (index + 1) << 16
+      let index = offset / chunk
+      let bytes = try read(index * chunk, Int(min(chunk, size - index * chunk)))
+      try bytes.withUnsafeBytes { try digest.add($0, at: index) }
+      offset = (index + 1) * chunk
     }
-    try hash.update(littleEndian(size))
-    return try hash.finish()
+    return try digest.finish(size: size)
   }
 
   func sha256() throws -> String {
-    let hash = try SHA256Stream()
+    let digest = try Digest()
     var offset: UInt64 = 0
     while offset < size {
       let count = Int(min(1 << 20, size - offset))
-      try hash.update(try read(offset, count))
+      try digest.add(try read(offset, count))
       offset += UInt64(count)
     }
-    return try hash.finish()
+    return try digest.finish()
   }
 }

@@ -1,5 +1,5 @@
-import Foundation
 import Storage
+import TestSupport
 import Testing
 
 @testable import VHD
@@ -34,7 +34,7 @@ import Testing
 
   /// What we decode and encode again is byte for byte what Windows and others wrote.
   @Test(
-    .enabled(if: Corpus.isThere),
+    .requiresCorpus,
     arguments: [
       "real/go-vhd/win8-child.vhd", "real/go-vhd/win8.vhd", "real/qemu/virtualpc-dynamic.vhd",
       "made/qemu/v_dyn_fson.vhd",
@@ -42,7 +42,7 @@ import Testing
     ]) func encodesWhatItDecodes(_ name: String) throws
   {
     let directory = try TemporaryDirectory()
-    let image = try VHDImage(try HostFile.open(try Corpus.unpack(name, into: directory), writable: false))
+    let image = try VHDImage(try HostFile.open(try Corpus.image(name, in: directory), writable: false))
     let footer = ByteBuffer(count: 512)
     image.footer.encode(into: footer.bytes)
     #expect(Array(footer.bytes) == image.search.bytes)
@@ -55,11 +55,11 @@ import Testing
     #expect(Array(ours.bytes) == Array(theirs.bytes))
   }
 
-  @Test(.enabled(if: Corpus.isThere)) func parentsAsRecorded() throws {
+  @Test(.requiresCorpus) func parentsAsRecorded() throws {
     let directory = try TemporaryDirectory()
     func parent(_ name: String) throws -> ParentReference {
       try #require(
-        try VHDImage(try HostFile.open(try Corpus.unpack(name, into: directory), writable: false)).parent)
+        try VHDImage(try HostFile.open(try Corpus.image(name, in: directory), writable: false)).parent)
     }
     let windows = try parent("real/go-vhd/win8-child.vhd")
     #expect(windows.relativePaths == [#".\win8.vhd"#])

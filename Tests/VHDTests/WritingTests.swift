@@ -1,8 +1,14 @@
-import Foundation
 import Storage
+import TestSupport
 import Testing
 
 @testable import VHD
+
+/// All bytes of a file.
+private func contents(of path: String) throws -> [UInt8] {
+  let file = try OpenFile(path)
+  return try file.read(at: 0, count: Int(file.size))
+}
 
 /// What is written is read back, by us and by programs that others wrote, for each type and block size.
 @Suite struct WritingTests {
@@ -28,14 +34,14 @@ import Testing
     _ item: Case, in directory: TemporaryDirectory, seed: UInt64
   ) throws -> (path: String, parent: String?, model: Model) {
     var model = Model(size: item.size)
-    let path = directory("disk.vhd")
+    let path = directory.file("disk.vhd")
     var parentPath: String?
     var options = VHDCreation(kind: .dynamic, virtualSize: item.size, blockSize: item.blockSize)
     switch item.kind {
     case .fixed: options.kind = .fixed(reserve: false)
     case .dynamic: break
     case .differencing:
-      let name = directory("parent.vhd")
+      let name = directory.file("parent.vhd")
       let file = try HostFile.create(name)
       try VHDImage.create(file, VHDCreation(kind: .dynamic, virtualSize: item.size))
       let parent = try VHDImage(file)
@@ -94,23 +100,22 @@ import Testing
 
   func compareWithOthers(_ path: String, _ item: Case, _ model: Model, _ directory: TemporaryDirectory) throws
   {
-    let raw = directory("model.raw")
-    try Data(model.bytes).write(to: URL(fileURLWithPath: raw))
+    let raw = directory.file("model.raw")
+    try writeFile(raw, model.bytes)
     if item.kind != .differencing && isInstalled("qemu-img") {
-      try run("qemu-img", "compare", "-f", "vpc", "-F", "raw", path, raw)
+      try runChecked(["qemu-img", "compare", "-f", "vpc", "-F", "raw", path, raw])
     }
     if item.kind != .fixed && model.bytes.count % (1 << 20) == 0 && isInstalled("7z") {
-      let out = directory("7z")
-      try run("7z", "x", "-y", "-o\(out)", path)
-      let extracted = try FileManager.default.contentsOfDirectory(atPath: out)
-      let name = try #require(extracted.first)
-      #expect(try Data(contentsOf: URL(fileURLWithPath: out + "/" + name)) == Data(model.bytes))
+      let out = directory.file("7z")
+      try runChecked(["7z", "x", "-y", "-o\(out)", path])
+      let name = try #require(try names(in: out).first)
+      #expect(same(try contents(of: out + "/" + name), model.bytes))
     }
   }
 
   /// Images by others, block sizes included that we do not make.
   @Test(
-    .enabled(if: Corpus.isThere),
+    .requiresCorpus,
     arguments: [
       "made/crafted/cv_bs4K.vhd", "made/crafted/cv_bs16M.vhd", "made/crafted/cv_bs512K.vhd",
       "made/crafted/cv_511.vhd",
@@ -122,7 +127,7 @@ import Testing
     ]) func writesIntoImagesOfOthers(_ name: String) throws
   {
     let directory = try TemporaryDirectory()
-    let path = try Corpus.unpack(name, into: directory)
+    let path = try Corpus.image(name, in: directory)
     var workload = Workload(seed: 5)
     var disk = try WritingTests.open(path, parent: nil, writable: true)
     var model = Model(size: disk.size)
@@ -139,23 +144,22 @@ import Testing
       #expect(disk.images[0].search.tail == .whole)
     }
     if isInstalled("qemu-img"), !name.contains("bitmap0") {
-      let raw = directory("model.raw")
-      try Data(model.bytes).write(to: URL(fileURLWithPath: raw))
+      let raw = directory.file("model.raw")
+      try writeFile(raw, model.bytes)
       // QEMU ignores the bitmaps of dynamic images, which cv_bitmap0 is made to show. Some of these
       // creators QEMU 7.2 does not know, and takes the geometry's size for.
-      try run(
+      try runChecked([
         "qemu-img", "compare", "--image-opts",
-        "driver=vpc,force_size_calc=current_size,file.filename=\(path)",
-        "driver=raw,file.filename=\(raw)")
+        "driver=vpc,force_size_calc=current_size,file.filename=\(path)", "driver=raw,file.filename=\(raw)",
+      ])
     }
   }
 
-  @Test func childIntoOldCheckpoint() throws {
-    try #require(Corpus.isThere)
+  @Test(.requiresCorpus) func childOfOthersIsWritten() throws {
     let directory = try TemporaryDirectory()
-    let parent = try Corpus.unpack("made/crafted/cv_parent.vhd", into: directory)
-    let before = try Data(contentsOf: URL(fileURLWithPath: parent))
-    let path = try Corpus.unpack("made/crafted/cv_child.vhd", into: directory)
+    let parent = try Corpus.image("made/crafted/cv_parent.vhd", in: directory)
+    let before = try contents(of: parent)
+    let path = try Corpus.image("made/crafted/cv_child.vhd", in: directory)
     var workload = Workload(seed: 11)
     let disk = try WritingTests.open(path, parent: parent, writable: true)
     var model = Model(size: disk.size)
@@ -165,7 +169,7 @@ import Testing
     try disk.images[0].finishWriting()
     let again = try WritingTests.open(path, parent: parent, writable: false)
     #expect(same(try again.read(0, model.bytes.count), model.bytes))
-    #expect(try Data(contentsOf: URL(fileURLWithPath: parent)) == before)
+    #expect(same(try contents(of: parent), before))
     try compareWithOthers(
       path, Case(kind: .differencing, blockSize: 2 << 20, size: disk.size), model, directory)
   }
@@ -174,12 +178,12 @@ import Testing
   @Test(arguments: cases) func openingChangesNothing(_ item: Case) throws {
     let directory = try TemporaryDirectory()
     let (path, parent, _) = try WritingTests.make(item, in: directory, seed: 1)
-    let before = try Data(contentsOf: URL(fileURLWithPath: path))
+    let before = try contents(of: path)
     let disk = try WritingTests.open(path, parent: parent, writable: true)
     _ = try disk.read(0, Int(disk.size))
     try disk.images[0].beginWriting()
     try disk.images[0].commit()
     try disk.images[0].finishWriting()
-    #expect(try Data(contentsOf: URL(fileURLWithPath: path)) == before)
+    #expect(same(try contents(of: path), before))
   }
 }
