@@ -79,5 +79,9 @@ let package = Package(
     .testTarget(
       name: "ImageManagementTests", dependencies: ["ImageManagement", "Storage", "VirtualDisk"],
       swiftSettings: settings),
+    .testTarget(
+      name: "MountedViewTests",
+      dependencies: ["MountedView", "ImageManagement", "Storage", "VirtualDisk", "TestSupport"],
+      swiftSettings: settings),
     .testTarget(name: "CommandTests", dependencies: ["TestSupport"], swiftSettings: settings),
   ])
