@@ -20,8 +20,8 @@ final class Maintenance: Sendable {
     var hasScanned = false
   }
 
-  /// Changes are committed when they have waited for so long; a tick before the promised 5 seconds.
-  private static let longestWait = DispatchTimeInterval.milliseconds(4000)
+  /// Changes are committed when they have waited for so long; some ticks before the promised 5 seconds.
+  private static let longestWait = DispatchTimeInterval.milliseconds(3500)
   private static let tick = DispatchTimeInterval.milliseconds(500)
 
   private let state = Mutex(State())

@@ -50,6 +50,14 @@ public final class RecordedFile: HostFileDouble {
   /// From now on keeps, at each flush, a state that a power cut just before its end could have left.
   public func sample(_ generator: SeededGenerator) { state.withLock { $0.sampling = generator } }
 
+  /// No more states are kept.
+  public func clearSamples() {
+    state.withLock { state in
+      state.samples = []
+      state.sampling = nil
+    }
+  }
+
   /// The states kept since the last call.
   public func takeSamples() -> [SparseBytes] {
     state.withLock { state in
