@@ -71,7 +71,7 @@ let package = Package(
     .testTarget(
       name: "MountTests", dependencies: ["LinuxSystem", "TestSupport", "TestSystem"], swiftSettings: settings),
     .testTarget(name: "StorageTests", dependencies: ["Storage"], swiftSettings: settings),
-    .testTarget(name: "VHDTests", dependencies: ["VHD", "Storage", "TestSupport"], swiftSettings: settings),
+    .testTarget(name: "VHDTests", dependencies: ["VHD", "Storage", "TestSupport"], swiftSettings: simulation),
     .testTarget(name: "VHDXTests", dependencies: ["VHDX", "Storage", "TestSupport"], swiftSettings: settings),
     .testTarget(
       name: "VirtualDiskTests", dependencies: ["VirtualDisk", "Storage", "VHD", "VHDX", "TestSupport"],

@@ -83,6 +83,34 @@ import Testing
     #expect(try double.size() == 12288)
   }
 
+  /// A hole between blocks that an earlier session left is used again, and whatever lies in it is not shown.
+  @Test func gapsAreFilledZeroed() throws {
+    let (double, image, disk) = try CommitTests.newImage()
+    try image.beginWriting()
+    let full = [UInt8](repeating: 0xEE, count: 512 << 10)
+    for block in 0..<6 { try disk.write(full, at: UInt64(block) << 19) }
+    let place = try image.locate(2 << 19, limit: 1, mayWait: true).fileOffset - 512
+    try disk.zero(2 << 19, 3 << 19)
+    try image.finishWriting()
+    let size = try double.size()
+    let garbage = [UInt8](repeating: 0xAB, count: 3 * (512 << 10))
+    try garbage.withUnsafeBytes { try double.file.write($0, at: place) }
+    let again = try VHDImage(double.file)
+    let other = SmallDisk([again])
+    try again.beginWriting()
+    for block in 10..<13 {
+      try other.write([1], at: UInt64(block) << 19)
+      let run = try again.locate(UInt64(block) << 19, limit: 1, mayWait: true)
+      #expect(run.fileOffset > place && run.fileOffset < place + UInt64(garbage.count) + 3 * 4096)
+      // Not even for readers that ignore bitmaps.
+      let bytes = ByteBuffer(count: (512 << 10) - 1)
+      try double.file.read(into: bytes.bytes, at: run.fileOffset + 1)
+      #expect(bytes.readable.isAllZero)
+    }
+    try again.finishWriting()
+    #expect(try double.size() == size)
+  }
+
   /// Room that an operation may still be reading is not used for something else.
   @Test func freedRoomWaitsForReaders() throws {
     let (_, image, disk) = try CommitTests.newImage()

@@ -3,73 +3,6 @@ import Synchronization
 import SystemPackage
 import TestSupport
 
-/// Bytes of a large sparse file in memory.
-struct SparseBytes: Sendable {
-  private(set) var size: UInt64 = 0
-  private var pages: [UInt64: [UInt8]] = [:]
-  private static let page: UInt64 = 4096
-
-  func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) -> Int {
-    guard offset < size else { return 0 }
-    let count = Int(min(UInt64(buffer.count), size - offset))
-    var done = 0
-    while done < count {
-      let position = offset + UInt64(done)
-      let (index, start) = (position / SparseBytes.page, Int(position % SparseBytes.page))
-      let part = min(count - done, Int(SparseBytes.page) - start)
-      let target = UnsafeMutableRawBufferPointer(rebasing: buffer[done..<done + part])
-      if let page = pages[index] {
-        page.withUnsafeBytes {
-          target.copyMemory(from: UnsafeRawBufferPointer(rebasing: $0[start..<start + part]))
-        }
-      } else {
-        target.initializeMemory(as: UInt8.self, repeating: 0)
-      }
-      done += part
-    }
-    return count
-  }
-
-  mutating func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) {
-    var done = 0
-    while done < bytes.count {
-      let position = offset + UInt64(done)
-      let (index, start) = (position / SparseBytes.page, Int(position % SparseBytes.page))
-      let part = min(bytes.count - done, Int(SparseBytes.page) - start)
-      pages[index, default: [UInt8](repeating: 0, count: Int(SparseBytes.page))].withUnsafeMutableBytes {
-        UnsafeMutableRawBufferPointer(rebasing: $0[start..<start + part])
-          .copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[done..<done + part]))
-      }
-      done += part
-    }
-    size = max(size, offset + UInt64(bytes.count))
-  }
-
-  mutating func zero(at offset: UInt64, length: UInt64) {
-    var position = offset
-    let end = min(offset + length, size)
-    while position < end {
-      let index = position / SparseBytes.page
-      let part = min(end, (index + 1) * SparseBytes.page) - position
-      if part == SparseBytes.page {
-        pages[index] = nil
-      } else if pages[index] != nil {
-        let zeros = [UInt8](repeating: 0, count: Int(part))
-        zeros.withUnsafeBytes { write($0, at: position) }
-      }
-      position += part
-    }
-  }
-
-  mutating func resize(to newSize: UInt64) {
-    if newSize < size {
-      zero(at: newSize, length: size - newSize)
-      pages = pages.filter { $0.key * SparseBytes.page < newSize }
-    }
-    size = newSize
-  }
-}
-
 /// A host file in memory that records what is asked of it, so that the states that a crash may leave can be
 /// made: of what came after the last flush any part may be lost.
 final class RecordingFile: HostFileDouble {
@@ -148,6 +81,11 @@ final class RecordingFile: HostFileDouble {
       }
       try record(.write(offset: start, bytes: whole), &contents)
     }
+  }
+
+  /// Pages that were punched whole are holes, so that images may find blocks empty.
+  func nextData(from offset: UInt64, end: UInt64) -> UInt64? {
+    contents.withLock { $0.now.nextPage(from: offset, end: end) }
   }
 
   func flush() throws(ImageError) {
