@@ -48,7 +48,8 @@ demo: test-deps build
 	@examples/demo.sh $(PROGRAM)
 
 # The program runs where no Swift is: its runtime is inside. Symbols stay in .build for whoever debugs.
-install: build
+# As root, it installs what was built before, because root may have no Swift.
+install: $(PROGRAM)
 	install -d "$(DESTDIR)$(BINDIR)" "$(DESTDIR)$(SBINDIR)" "$(DESTDIR)$(MANDIR)" "$(DESTDIR)$(DOCDIR)"
 	install -m 755 -s $(PROGRAM) "$(DESTDIR)$(BINDIR)/vhdfs"
 	for name in mount.vhdfs mount.fuse.vhdfs umount.fuse.vhdfs; do \
@@ -62,6 +63,9 @@ install: build
 	$(PROGRAM) --generate-completion-script fish \
 	  >"$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/vhdfs.fish"
 	install -m 644 README.md CHANGELOG.md LICENSE docs/*.md "$(DESTDIR)$(DOCDIR)"
+
+$(PROGRAM):
+	$(MAKE) build
 
 format:
 	$(SWIFT) format --in-place --recursive --parallel Package.swift Sources Tests

@@ -15,7 +15,8 @@ extension DiskCreation {
     }
     let (facts, file) = try openParent(parent, format: .vhd)
     if let size = virtualSize, size != facts.virtualSize {
-      throw refusal("a VHD child has its parent's size, \(facts.virtualSize) bytes; a VHDX child can have another")
+      throw refusal(
+        "a VHD child has its parent's size, \(facts.virtualSize) bytes; a VHDX child can have another")
     }
     let image = try VHDImage(file)
     let reference = VHDParent(

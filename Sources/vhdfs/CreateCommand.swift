@@ -1,4 +1,5 @@
 import ArgumentParser
+import Glibc
 import ImageManagement
 import Storage
 import SystemPackage
@@ -94,12 +95,27 @@ struct CreateCommand: ParsableCommand {
     creation.reservesRoom = reserve
     creation.isForAzure = azure
     try creation.run()
+    tellOfParentElsewhere()
     if json {
       let directories = parents + (parent.map { [FilePath($0).removingLastComponent().string] } ?? [])
       let library = try DiskLibrary(sources: [image], parentDirectories: directories, isReadOnly: true)
       let entry = try library.entry(named: FilePath(image).lastComponent?.string ?? image)
       try StandardOutput.write(InfoReport(entry).bytes(as: .json))
     }
+  }
+
+  /// A child is mounted with its parent only where that may be looked for.
+  private func tellOfParentElsewhere() {
+    guard let parent else { return }
+    func directory(_ path: String) -> String? {
+      let directory = FilePath(path).removingLastComponent()
+      guard let resolved = realpath(directory.isEmpty ? "." : directory.string, nil) else { return nil }
+      defer { free(resolved) }
+      return String(cString: resolved)
+    }
+    guard let place = directory(parent), place != directory(image) else { return }
+    complain(
+      "note: the parent is in another directory; name it when you use the child: --parents \(escaped(place))")
   }
 
   private var formatByName: CreatedFormat? {

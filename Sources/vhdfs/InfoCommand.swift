@@ -26,7 +26,8 @@ struct InfoCommand: ParsableCommand {
   var json = false
 
   func run() throws {
-    try StandardOutput.write(chain ? chainReport() : infoReport())
+    let report = try chain ? chainReport() : infoReport()
+    try StandardOutput.write(!json && StandardOutput.isTerminal ? sizesInWords(report) : report)
   }
 
   private var format: ReportFormat { json ? .json : .text }

@@ -100,7 +100,9 @@ struct CreateTests {
     let base = directory.file("base.\(format)")
     let child = "\(try directory.directory("checkpoints"))/child.\(format)"
     try Vhdfs.create(base, ["--size", "64M"])
-    try Vhdfs.create(child, ["--parent", base])
+    let made = try Vhdfs.run(["create", "--parent", base, child])
+    #expect(made.status == 0)
+    #expect(made.errors.contains("--parents \(directory.path)\n"), "\(made.errors)")
     let info = try facts(child, ["--parents", directory.path])
     #expect(info["parent_path"] as? String == base)
     // Nothing outside the image's own directory is looked at unless it is named.
@@ -112,7 +114,10 @@ struct CreateTests {
     for format in ["vhd", "vhdx"] {
       try Vhdfs.create(directory.file("base.\(format)"), ["--size", "64M"])
       let result = try Vhdfs.run(
-        ["create", "--parent", directory.file("base.\(format)"), "--size", "128M", directory.file("c.\(format)")])
+        [
+          "create", "--parent", directory.file("base.\(format)"), "--size", "128M",
+          directory.file("c.\(format)"),
+        ])
       #expect(result.status == (format == "vhd" ? 15 : 0), "\(result.summary)")
       #expect(fileExists(directory.file("c.\(format)")) == (format == "vhdx"))
     }

@@ -46,8 +46,10 @@ struct ExitStatusTests {
   @Test func aSizeThatTheFormatDoesNotKnowIs15() throws {
     try expect(15, ["create", "--size", "100T", directory.file("a.vhdx")], "64 TiB")
     try expect(15, ["create", "--size", "1000", directory.file("a.vhdx")], "multiple of 512")
-    try expect(15, ["create", "--size", "1G", "--block-size", "3M", directory.file("a.vhdx")], "power of two")
-    try expect(15, ["create", "--size", "1G", "--sector-size", "1024", directory.file("a.vhdx")], "512 or 4096")
+    try expect(
+      15, ["create", "--size", "1G", "--block-size", "3M", directory.file("a.vhdx")], "power of two")
+    try expect(
+      15, ["create", "--size", "1G", "--sector-size", "1024", directory.file("a.vhdx")], "512 or 4096")
     #expect(try names(in: directory.path) == [])
   }
 
@@ -69,7 +71,9 @@ struct ExitStatusTests {
     chmod(directory.path, 0o755)
     let program = directory.file("vhdfs")
     try runChecked(["cp", Vhdfs.program, program])
-    let result = try run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", program, "info", path])
+    let result = try run([
+      "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", program, "info", path,
+    ])
     #expect(result.status == 11, "\(result.summary)")
     #expect(result.errors.contains("Permission denied"))
   }

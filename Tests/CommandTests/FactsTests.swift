@@ -33,6 +33,16 @@ struct FactsTests {
     #expect(lines.contains("read_only 0"))
   }
 
+  @Test(.requiresPrograms("script"))
+  func atATerminalSizesAreInWordsToo() throws {
+    let path = directory.file("a.vhdx")
+    try Vhdfs.create(path, ["--size", "1536M"])
+    let shown = try runChecked(["script", "-qec", "'\(Vhdfs.program)' info '\(path)'", "/dev/null"])
+    #expect(shown.contains("virtual_size 1610612736 (1.5 GiB)"), "\(shown)")
+    #expect(shown.contains("logical_sector_size 512\r\n"))
+    #expect(try Vhdfs.runChecked(["info", path]).contains("\nvirtual_size 1610612736\n"))
+  }
+
   @Test func aParentIsSaidToBeReadOnlyAndWhy() throws {
     try Vhdfs.create(directory.file("base.vhdx"), ["--size", "64M"])
     try Vhdfs.create(directory.file("child.vhdx"), ["--parent", directory.file("base.vhdx")])

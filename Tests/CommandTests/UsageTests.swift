@@ -8,7 +8,8 @@ struct UsageTests {
     ["create", "a.vhdx"], ["create", "--size", "10GB", "a.vhdx"], ["create", "--size", "-1", "a.vhdx"],
     ["create", "--size", "99999999999T", "a.vhdx"], ["create", "--size", "1G", "noending"],
     ["create", "--type", "differencing", "--size", "1G", "a.vhdx"],
-    ["create", "--type", "fixed", "--parent", "b.vhdx", "a.vhdx"], ["create", "--type", "odd", "-s", "1G", "a.vhdx"],
+    ["create", "--type", "fixed", "--parent", "b.vhdx", "a.vhdx"],
+    ["create", "--type", "odd", "-s", "1G", "a.vhdx"],
     ["mount", "a.vhdx"], ["unmount"],
   ])
   func whatIsNotUnderstoodIs64(_ words: [String]) throws {
