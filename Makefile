@@ -29,7 +29,7 @@ all: build
 # What building and mounting need; what the tests and the demo compare with; what the benchmarks compare with.
 BUILD_PACKAGES = libfuse3-dev fuse3 libisal-dev pkg-config
 TEST_PACKAGES = qemu-utils qemu-system-common libvhdi-utils p7zip-full fdisk gdisk fio e2fsprogs xfsprogs ntfs-3g \
-  zstd attr strace util-linux python3
+  dosfstools zstd bsdutils util-linux python3
 
 deps:
 	@scripts/install-packages $(BUILD_PACKAGES)

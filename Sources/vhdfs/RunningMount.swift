@@ -40,8 +40,8 @@ enum RunningMount {
     defer { free(resolved) }
     let path = String(cString: resolved)
     guard let name = FilePath(path).lastComponent else { return nil }
-    for mount in MountTable.vhdfsMounts() {
-      let control = FilePath(mount).appending(name).appending("control")
+    for mount in MountTable.vhdfsMounts() where mount.mayHold(path) {
+      let control = FilePath(mount.mountPoint).appending(name).appending("control")
       // The same name is not the same image: the mount says which file it is.
       guard let info = contents(of: control.appending("info")),
         info.split(separator: UInt8(ascii: "\n")).first?.elementsEqual("path \(escaped(path))".utf8) == true
