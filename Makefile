@@ -1,7 +1,7 @@
 # make            builds the program (deps first)
 # make demo       makes a chain, mounts it, puts a file system on it, and checks what is in the files
 # make test       builds and tests everything; ends with the counts of passed, failed and skipped
-# make bench      measures, side by side with other programs
+# make bench      measures, side by side with other programs; BENCH=--quick for a short look
 # make install    PREFIX=/usr/local DESTDIR=
 # make format | lint | clean
 #
@@ -22,7 +22,7 @@ PROGRAM = .build/release/vhdfs
 # Warnings in our own targets are errors (Package.swift).
 export VHDFS_STRICT = 1
 
-.PHONY: all deps test-deps bench-deps build demo test bench install format lint clean
+.PHONY: all deps test-deps build demo test bench install format lint clean
 
 all: build
 
@@ -48,6 +48,10 @@ demo: test-deps build
 	@examples/demo.sh $(PROGRAM)
 
 # The program runs where no Swift is: its runtime is inside. Symbols stay in .build for whoever debugs.
+bench: test-deps build
+	@scripts/install-packages gcc
+	@Benchmarks/bench.sh $(BENCH)
+
 # As root, it installs what was built before, because root may have no Swift.
 install: $(PROGRAM)
 	install -d "$(DESTDIR)$(BINDIR)" "$(DESTDIR)$(SBINDIR)" "$(DESTDIR)$(MANDIR)" "$(DESTDIR)$(DOCDIR)"
