@@ -155,3 +155,5 @@ int linux_connect_to(const char *name, int process) {
 }
 
 int linux_open_process(int process) { return (int)syscall(SYS_pidfd_open, process, 0); }
+
+void linux_close_from(int first) { (void)syscall(SYS_close_range, (unsigned)first, ~0U, 0U); }

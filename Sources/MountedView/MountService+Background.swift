@@ -24,14 +24,32 @@ extension MountService {
   private static func serveInBackground(_ options: MountOptions, _ pipe: StatusPipe) throws(ImageError) {
     // Started as /proc/self/exe, it would be listed as `exe`.
     linux_name_thread("vhdfs")
+    // Nothing that the caller has open, and no directory, is kept in use by this.
+    linux_close_from(StatusPipe.childDescriptor + 1)
+    _ = chdir("/")
     let log = Logger(label: "vhdfs", factory: { _ in SystemLog() })
     do throws(ImageError) {
-      try serve(options, log: log, whenReady: { pipe.tellReady() })
+      try serve(
+        options, log: log,
+        whenReady: {
+          silenceStandardError()
+          pipe.tellReady()
+        })
     } catch {
       log.error("\(error.description)")
+      // The one that waits says it; said here too, it would be heard twice.
+      silenceStandardError()
       pipe.tell(error)
       throw error
     }
+  }
+
+  /// Until a mount is ready, what helpers of libfuse's print is for the user who waits.
+  private static func silenceStandardError() {
+    let null = open("/dev/null", O_RDWR | O_CLOEXEC)
+    guard null >= 0 else { return }
+    dup2(null, STDERR_FILENO)
+    close(null)
   }
 
   /// Starts this program again, as a session of its own, and waits until the mount is ready.
@@ -44,11 +62,13 @@ extension MountService {
     let writing = pair[1]
     defer { close(reading) }
     _ = fcntl(reading, F_SETFD, FD_CLOEXEC)
+    _ = fcntl(writing, F_SETFD, FD_CLOEXEC)
 
     var actions = posix_spawn_file_actions_t()
     posix_spawn_file_actions_init(&actions)
     defer { posix_spawn_file_actions_destroy(&actions) }
-    for standard in [STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO] {
+    posix_spawn_file_actions_adddup2(&actions, writing, StatusPipe.childDescriptor)
+    for standard in [STDIN_FILENO, STDOUT_FILENO] {
       posix_spawn_file_actions_addopen(&actions, standard, "/dev/null", O_RDWR, 0)
     }
     var attributes = posix_spawnattr_t()
@@ -58,7 +78,7 @@ extension MountService {
     posix_spawnattr_setflags(&attributes, newSession)
 
     // systemd spares processes whose name begins so at shutdown, until the file systems they serve are unmounted.
-    let words = ["@vhdfs", "mount", "--status-descriptor", "\(writing)"] + options.commandLine
+    let words = ["@vhdfs", "mount", "--status-descriptor", "\(StatusPipe.childDescriptor)"] + options.commandLine
     var argv: [UnsafeMutablePointer<CChar>?] = words.map { strdup($0) } + [nil]
     defer { for argument in argv { free(argument) } }
     var child = pid_t()

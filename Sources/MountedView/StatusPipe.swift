@@ -10,6 +10,9 @@ import SystemPackage
 final class StatusPipe: Sendable {
   private let descriptor: Mutex<Int32>
 
+  /// What the pipe is called in the process that is started.
+  static let childDescriptor: Int32 = 3
+
   init(writing descriptor: Int32) {
     self.descriptor = Mutex(descriptor)
     _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)

@@ -63,6 +63,9 @@ int linux_listen(const char *name);
 int linux_accept_from(int socket, unsigned user);
 int linux_connect_to(const char *name, int process);
 
+/* Closes every descriptor from `first` on. */
+void linux_close_from(int first);
+
 /* A descriptor that is readable when the process has ended. */
 int linux_open_process(int process);
 
