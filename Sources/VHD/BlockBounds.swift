@@ -17,8 +17,7 @@ struct BlockBounds: Sendable {
       throw .damaged(
         file.path, at: layout.tableOffset + block * 4,
         "the block table puts block \(block) (disk offset \(block << layout.blockShift)) at offset "
-          + "\(place), on the "
-          + "image's own structure at \(structure.offset); the table is damaged")
+          + "\(place), on the image's own structure at \(structure.offset); the table is damaged")
     }
     if hasFooter && extent.end > end || place + layout.bitmapLength > end {
       throw outside(block, extent, file)
@@ -28,8 +27,7 @@ struct BlockBounds: Sendable {
   func outside(_ block: UInt64, _ extent: FileExtent, _ file: HostFile) -> ImageError {
     .damaged(
       file.path, at: extent.offset,
-      "block \(block) ends at \(extent.end), but only \(end) bytes of the file can hold blocks; the "
-        + "file was cut "
-        + "or is still being copied, or its block table is damaged")
+      "block \(block) ends at \(extent.end), but only \(end) bytes of the file can hold blocks; the file "
+        + "was cut or is still being copied, or its block table is damaged")
   }
 }

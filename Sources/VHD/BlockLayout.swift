@@ -94,8 +94,7 @@ extension BlockLayout {
       throw .damaged(
         file.path, at: headerOffset + 28,
         "a disk of \(size) bytes needs \(blocks) blocks, but the table has \(header.maxTableEntries) "
-          + "entries; "
-          + "footer or dynamic header are damaged")
+          + "entries; footer or dynamic header are damaged")
     }
     let tableLength = UInt64(header.maxTableEntries) * 4
     guard header.tableOffset % BlockLayout.sector == 0, header.tableOffset <= dataEnd,
@@ -103,9 +102,8 @@ extension BlockLayout {
     else {
       throw .damaged(
         file.path, at: headerOffset + 16,
-        "the block table (\(tableLength) bytes at offset \(header.tableOffset)) does not lie in the "
-          + "file on whole "
-          + "sectors; the file was cut, or the dynamic header is damaged")
+        "the block table (\(tableLength) bytes at offset \(header.tableOffset)) does not lie in the file "
+          + "on whole sectors; the file was cut, or the dynamic header is damaged")
     }
     let fixedPlaces = [
       FileExtent(offset: 0, length: UInt64(Footer.length)),

@@ -23,14 +23,13 @@ extension BlockStore {
         throw .damaged(
           file.path, at: search.tailOffset,
           "the footer and its copy at the beginning speak of different disks; the image is read by the "
-            + "footer, "
-            + "and not written: convert it to a new one")
+            + "footer, and not written: convert it to a new one")
       }
       guard layout.blockCount <= TableScan.mostBlocks else {
         throw ImageError(
           .notSupported,
-          "\(name): has \(layout.blockCount) blocks of \(layout.blockSize) bytes; so small ones are "
-            + "read, not written"
+          "\(name): has \(layout.blockCount) blocks of \(layout.blockSize) bytes; so small ones are read, "
+            + "not written"
         )
       }
       let bounds = state.withLock { $0.bounds }

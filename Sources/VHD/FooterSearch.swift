@@ -78,8 +78,8 @@ struct FooterSearch: Sendable {
         file.path,
         checksumWasWrong
           ? "the footer's checksum is wrong, and there is no good copy at the beginning; the file is damaged"
-          : "there is no VHD footer at the end of the file and no copy at its beginning; it is no VHD, "
-            + "or was cut"
+          : "there is no VHD footer at the end of the file and no copy at its beginning; it is no VHD, or "
+            + "was cut"
       )
     }
     footer = found
@@ -111,8 +111,8 @@ struct FooterSearch: Sendable {
     if footer.diskType == .fixed && size > tailOffset {
       throw .damaged(
         file.path, at: tailOffset,
-        "the footer speaks of \(size) bytes, but only \(tailOffset) are in the file; it was cut: copy "
-          + "it again"
+        "the footer speaks of \(size) bytes, but only \(tailOffset) are in the file; it was cut: copy it "
+          + "again"
       )
     }
   }

@@ -25,8 +25,8 @@ public struct ParentReference: Hashable, Sendable {
       guard locator.dataOffset <= fileSize, length <= fileSize - locator.dataOffset else {
         throw .damaged(
           file.path, at: locator.dataOffset,
-          "parent locator \(index) lies beyond the end of the file; the file was cut or is damaged, "
-            + "copy it again"
+          "parent locator \(index) lies beyond the end of the file; the file was cut or is damaged, copy "
+            + "it again"
         )
       }
       guard length <= ParentReference.longestPath else {

@@ -95,7 +95,6 @@ struct TableScan: Sendable {
     .damaged(
       file.path, at: layout.tableOffset + block * 4,
       "the block table puts blocks \(other) and \(block) on the same place in the file; the table is "
-        + "damaged, "
-        + "and only the file's copy from before that helps")
+        + "damaged, and only the file's copy from before that helps")
   }
 }

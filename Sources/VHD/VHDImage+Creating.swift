@@ -32,8 +32,8 @@ extension VHDImage {
     guard size > 0, size <= VHDCreation.largestSize else {
       throw ImageError(
         .invalidParameter,
-        "\(name): a VHD disk has 512 to \(VHDCreation.largestSize) bytes (2040 GiB), not \(size); a "
-          + "VHDX can be larger"
+        "\(name): a VHD disk has 512 to \(VHDCreation.largestSize) bytes (2040 GiB), not \(size); a VHDX "
+          + "can be larger"
       )
     }
     if options.roundsUpToMebibyte { size = size.roundedUp(to: 1 << 20) }

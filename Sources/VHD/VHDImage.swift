@@ -69,8 +69,8 @@ public final class VHDImage: FormatImage {
     else {
       throw .damaged(
         file.path, at: search.tailOffset,
-        "the footer puts the dynamic header at offset \(offset), where the file has none; it was cut or "
-          + "is damaged"
+        "the footer puts the dynamic header at offset \(offset), where the file has none; it was cut or is "
+          + "damaged"
       )
     }
     let buffer = ByteBuffer(count: DynamicHeader.length)
