@@ -54,7 +54,7 @@ public struct SeededWorkload {
   public var generator: SeededGenerator
   /// All offsets and lengths are multiples of this.
   public var alignment = 1
-  /// Whether ranges are also punched and zeroed.
+  /// Whether ranges are also punched and zeroed, or zeros written.
   public var discards = true
 
   public init(seed: UInt64) { generator = SeededGenerator(seed: seed) }
@@ -84,7 +84,7 @@ public struct SeededWorkload {
         let data = try file.read(at: UInt64(offset), count: size)
         if data.count != size { return offset + data.count }
         if let place = model.firstDifference(data, at: offset) { return place }
-      case 6:
+      case 6 where discards:
         let zeros = [UInt8](repeating: 0, count: size)
         try file.write(zeros, at: UInt64(offset))
         model.write(zeros, at: offset)
