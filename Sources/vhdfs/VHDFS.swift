@@ -9,7 +9,7 @@ struct VHDFS: ParsableCommand {
     commandName: "vhdfs",
     abstract: "Mounts VHD and VHDX disk images, whole chains included, as raw block files.",
     discussion: """
-      Sizes may be written with K, M, G or T (1024, 1024², …) and are printed in bytes. \
+      Sizes may be written with K, M, G or T (powers of 1024) and are printed in bytes. \
       What went wrong is told on the standard error; the exit status says of which kind it was \
       (see docs/exit-status.md).
       """,
