@@ -70,7 +70,7 @@ let package = Package(
       name: "CorpusTests", dependencies: ["VirtualDisk", "Storage", "TestSupport"], swiftSettings: settings),
     .testTarget(
       name: "MountTests", dependencies: ["LinuxSystem", "TestSupport", "TestSystem"], swiftSettings: settings),
-    .testTarget(name: "StorageTests", dependencies: ["Storage"], swiftSettings: settings),
+    .testTarget(name: "StorageTests", dependencies: ["Storage", "TestSupport"], swiftSettings: settings),
     .testTarget(name: "VHDTests", dependencies: ["VHD", "Storage", "TestSupport"], swiftSettings: simulation),
     .testTarget(name: "VHDXTests", dependencies: ["VHDX", "Storage", "TestSupport"], swiftSettings: settings),
     .testTarget(

@@ -74,6 +74,7 @@ public struct ReturnValue: RawRepresentable, Hashable, Sendable {
     case .tooManySymbolicLinkLevels: self = .chainHasCycle
     case Errno(rawValue: 95): self = .notSupported
     case Errno(rawValue: 110): self = .timeout
+    case Errno(rawValue: 121): self = .unknown
     case Errno(rawValue: 74): self = .wrongDataType
     default: self = .failed
     }
