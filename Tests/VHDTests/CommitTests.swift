@@ -39,6 +39,14 @@ import Testing
     #expect(CommitTests.flushes(double) == 4)
   }
 
+  /// No more room is reserved than the disk can need.
+  @Test func smallDisksReserveLittle() throws {
+    let (double, image, disk) = try CommitTests.newImage(size: 2 << 20)
+    try image.beginWriting()
+    try disk.write([1], at: 0)
+    #expect(try double.size() <= 12288 + 4 * ((512 << 10) + 4096))
+  }
+
   @Test func bitsSayWhatWasWritten() throws {
     let (double, image, disk) = try CommitTests.newImage()
     try image.beginWriting()

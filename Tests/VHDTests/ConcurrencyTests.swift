@@ -1,4 +1,5 @@
 import Dispatch
+import Glibc
 import Storage
 import Synchronization
 import TestSupport
@@ -66,6 +67,39 @@ import Testing
         Issue.record("thread \(number)'s bytes at \(offset) are not there after the close")
       }
     }
+  }
+
+  /// The clean close waits for a write that was prepared before it, and what that wrote is in the file.
+  @Test func closingWaitsForWritesUnderWay() throws {
+    let directory = try TemporaryDirectory()
+    let path = directory.file("disk.vhd")
+    try VHDImage.create(try HostFile.create(path), VHDCreation(kind: .dynamic, virtualSize: 16 << 20))
+    let image = try VHDImage(try HostFile.open(path, writable: true))
+    try image.beginWriting()
+    let bytes = [UInt8](repeating: 7, count: 4096)
+    let entered = image.gate.enter()
+    let run = try image.prepareWrite(at: 8192, limit: 4096, mayAllocate: true, mayWait: true)
+    let closed = Atomic<Bool>(false)
+    DispatchQueue.concurrentPerform(iterations: 2) { number in
+      do {
+        if number == 0 {
+          try image.finishWriting()
+          closed.store(true, ordering: .sequentiallyConsistent)
+        } else {
+          usleep(100_000)
+          let wasClosed = closed.load(ordering: .sequentiallyConsistent)
+          #expect(!wasClosed)
+          try bytes.withUnsafeBytes { try image.file.write($0, at: run.fileOffset) }
+          try image.completeWrite(run)
+          image.gate.leave(entered)
+        }
+      } catch {
+        Issue.record(error)
+      }
+    }
+    #expect(!image.isWriting && !image.hasUncommittedChanges)
+    let disk = SmallDisk([try VHDImage(try HostFile.open(path, writable: false))])
+    #expect(try disk.read(8192, 4096) == bytes)
   }
 
   /// A block that is punched in pieces is released, but never under a write that is on its way.
