@@ -51,6 +51,7 @@ extension MountTests {
       try target.write(Array(contents.dropFirst(100_000)), at: 100_000)
       _ = consume target
       #expect(eventually(within: 2) { (try? mount.fact("state", of: "late.vhdx")) == "offline" })
+      #expect(eventually(within: 2) { fileExists(mount.file("late.vhdx")) })
       #expect(try model.firstDifference(inFile: mount.file("late.vhdx")) == nil)
       try mount.unmount()
     }
