@@ -70,4 +70,28 @@ struct ReadableImageTests {
     let error = #expect(throws: ImageError.self) { _ = try CorpusDisk(path) }
     #expect(error?.description.contains("differencing.avhdx") == true)
   }
+
+  /// Some writers mark bitmap blocks as present in images that have no parent: they mean nothing there.
+  @Test func bitmapEntryInAnImageWithoutParent() throws {
+    let root = try Corpus.unpacked()
+    let directory = try TemporaryDirectory()
+    let path = directory.file("image.vhdx")
+    try runChecked(["cp", "--sparse=always", "\(root)/made/qemu/x_empty_2T_bs1M.vhdx", path])
+    let file = try OpenFile(path, 2)
+    // The block table's region: its GUID, then the offset.
+    let regions = try file.read(at: 0x30010, count: 64)
+    let entry = regions[0] == 0x66 ? 0 : 32
+    let table = (0..<8).reduce(UInt64(0)) { $0 | UInt64(regions[entry + 16 + $1]) << UInt64(8 * $1) }
+    let end = (file.size + 0xFFFFF) & ~0xFFFFF
+    try file.write([UInt8](repeating: 0xFF, count: 1 << 20), at: end)
+    // A chunk of 4096 blocks of 1 MiB, then its bitmap's entry: state 6, present.
+    let bitmap = end | 6
+    try file.write(
+      (0..<8).map { UInt8(truncatingIfNeeded: bitmap >> (8 * UInt64($0))) }, at: table + 4096 * 8)
+    let disk = try CorpusDisk(path)
+    #expect(try disk.bytes(at: 0, count: 65536).allSatisfy { $0 == 0 })
+    #expect(try disk.bytes(at: 4096 << 20, count: 65536).allSatisfy { $0 == 0 })
+    #expect(try disk.sparseSum() == "baf00e0b9e04a2563ee664311136c4f84d22d5790ea9171c344e6093d6b0bd12")
+    try disk.close()
+  }
 }
