@@ -95,6 +95,11 @@ extension DiskLibrary {
 
   /// Ends one hold. Called by `DiskHandle.close` only.
   func release(_ identity: FileIdentity, _ access: DiskAccess) throws(ImageError) {
+    // The long part first, without the lock: others can open their images meanwhile. What is written after this, by
+    // somebody who joins, is finished below or when that one ends.
+    if access == .write, let entry = open.withLock({ $0.disks[identity] }), entry.writers == 1 {
+      try? entry.disk.finishWriting()
+    }
     try opening.withLock { (_) throws(ImageError) in
       guard let entry = open.withLock({ open -> OpenDisk? in
         if access == .write { open.disks[identity]?.writers -= 1 } else { open.disks[identity]?.readers -= 1 }
