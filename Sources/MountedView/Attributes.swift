@@ -20,8 +20,8 @@ struct Attributes: Sendable {
     common(number, S_IFREG | 0o400, nil)
   }
 
-  /// - Parameter allocated: bytes of room the image uses on the host; a disk that could hold more looks sparse, so
-  ///   that copying programs ask for holes.
+  /// - Parameter allocated: bytes of room the image uses on the host; a disk that could hold more looks
+  ///   sparse, so that copying programs ask for holes.
   func raw(_ number: NodeNumber, length: UInt64, allocated: UInt64, modified: Int64) -> stat {
     var status = common(number, S_IFREG | 0o600, modified)
     status.st_size = off_t(clamping: length)

@@ -6,15 +6,17 @@ import SystemPackage
 
 /// The session with the kernel: mounting, receiving requests, and the answers' way out.
 ///
-/// Requests are read here and not by libfuse, so that the buffers are ours and nothing is allocated for one. Answers go
-/// through `sent`, which lets the answer to INIT be completed with flags that libfuse 3.14 does not know.
+/// Requests are read here and not by libfuse, so that the buffers are ours and nothing is allocated for one.
+/// Answers go through `sent`, which lets the answer to INIT be completed with flags that libfuse 3.14 does
+/// not know.
 ///
-/// Unchecked: `session` and `descriptor` are set once, by `mount`, before another thread uses the object; libfuse's
-/// session may be used from any thread.
+/// Unchecked: `session` and `descriptor` are set once, by `mount`, before another thread uses the object;
+/// libfuse's session may be used from any thread.
 final class Connection: @unchecked Sendable {
   private(set) var session: OpaquePointer?
   private(set) var descriptor: Int32 = -1
-  /// The INIT request that waits for its answer, and whether the kernel offers shared mappings with direct I/O.
+  /// The INIT request that waits for its answer, and whether the kernel offers shared mappings with direct
+  /// I/O.
   private let initUnique = Atomic<UInt64>(0)
   private let offersSharedMappings = Atomic<Bool>(false)
 
@@ -128,7 +130,8 @@ final class Connection: @unchecked Sendable {
     let flags = buffer.loadUnaligned(fromByteOffset: body + 12, as: UInt32.self)
     let flags2 = buffer.loadUnaligned(fromByteOffset: body + 16, as: UInt32.self)
     offersSharedMappings.store(
-      flags & Connection.extendedFlags != 0 && flags2 & Connection.directIOAllowsMapping != 0, ordering: .releasing)
+      flags & Connection.extendedFlags != 0 && flags2 & Connection.directIOAllowsMapping != 0,
+      ordering: .releasing)
   }
 
   private func send(_ vectors: UnsafeMutablePointer<iovec>, _ count: Int32) -> Int {
@@ -142,10 +145,12 @@ final class Connection: @unchecked Sendable {
     return writev(descriptor, vectors, count)
   }
 
-  /// Adds to the answer that shared mappings are wanted of files with direct I/O, where the kernel offers that.
+  /// Adds to the answer that shared mappings are wanted of files with direct I/O, where the kernel offers
+  /// that.
   private func sendInit(_ vectors: UnsafeMutablePointer<iovec>) -> Int {
     let size = MemoryLayout<fuse_init_out>.size
-    guard offersSharedMappings.load(ordering: .acquiring), vectors[1].iov_len == size, let answer = vectors[1].iov_base
+    guard offersSharedMappings.load(ordering: .acquiring), vectors[1].iov_len == size,
+      let answer = vectors[1].iov_base
     else { return writev(descriptor, vectors, 2) }
     // major, minor, max_readahead, flags, max_background + congestion_threshold, max_write, time_gran,
     // max_pages + map_alignment, flags2

@@ -22,7 +22,8 @@ enum ControlFile: UInt8, CaseIterable, Sendable {
 
 /// A name in `control`: a file, and behind a question mark what is asked of it: `map?format=json`.
 ///
-/// Looking a name up takes it apart and no more; whether the question makes sense is found out when the file is opened.
+/// Looking a name up takes it apart and no more; whether the question makes sense is found out when the file
+/// is opened.
 struct ControlQuery: Hashable, Sendable {
   let file: ControlFile
   /// As it stands behind the question mark; nil where there is none.

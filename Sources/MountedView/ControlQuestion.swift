@@ -13,27 +13,36 @@ struct ControlQuestion {
     let name = query.file.name
     guard let pairs = query.pairs else {
       throw ImageError(
-        .invalidParameter, "\(name)?\(escaped(query.question ?? "")): write the question as key=value, joined by &, each key once")
+        .invalidParameter,
+        "\(name)?\(escaped(query.question ?? "")): write the question as key=value, "
+          + "joined by &, each key once"
+      )
     }
     for (key, value) in pairs {
       switch (key, query.file) {
       case ("format", .info), ("format", .chain), ("format", .map):
-        guard let known = ReportFormat(rawValue: value) else { throw ControlQuestion.bad(name, key, value, "text or json") }
+        guard let known = ReportFormat(rawValue: value) else {
+          throw ControlQuestion.bad(name, key, value, "text or json")
+        }
         format = known
       case ("offset", .map): offset = try ControlQuestion.number(name, key, value)
       case ("length", .map): length = try ControlQuestion.number(name, key, value)
       default:
-        throw ImageError(.invalidParameter, "\(name)?\(escaped(key))=\(escaped(value)): \(name) knows no such key")
+        throw ImageError(
+          .invalidParameter, "\(name)?\(escaped(key))=\(escaped(value)): \(name) knows no such key")
       }
     }
   }
 
-  /// The range that is asked for, of a disk of `size` bytes. Errors: `.invalidParameter` where it is not inside.
+  /// The range that is asked for, of a disk of `size` bytes. Errors: `.invalidParameter` where it is not
+  /// inside.
   func range(ofDisk size: UInt64, _ name: String) throws(ImageError) -> Range<UInt64> {
     guard offset <= size, (length ?? 0) <= size - offset else {
       throw ImageError(
         .invalidParameter,
-        "\(escaped(name)): offset \(offset) and length \(length ?? 0) do not lie inside the disk, which has \(size) bytes")
+        "\(escaped(name)): offset \(offset) and length \(length ?? 0) do not lie inside "
+          + "the disk, which has \(size) bytes"
+      )
     }
     return offset..<(length.map { offset + $0 } ?? size)
   }

@@ -4,8 +4,8 @@ import Synchronization
 
 /// An open directory: the names as they stood when the listing was begun.
 ///
-/// The offset of an entry is its place in that listing, so it stays right while images come and go; reading from the
-/// start again takes a new listing.
+/// The offset of an entry is its place in that listing, so it stays right while images come and go; reading
+/// from the start again takes a new listing.
 final class DirectoryListing: Sendable {
   struct Entry: Sendable {
     let name: String
@@ -36,7 +36,8 @@ final class DirectoryListing: Sendable {
         status.st_ino = ino_t(entry.node.rawValue)
         status.st_mode = entry.isDirectory ? S_IFDIR : S_IFREG
         let place = buffer.baseAddress.map { ($0 + used).assumingMemoryBound(to: CChar.self) }
-        let needed = fuse_add_direntry(request.pointer, place, limit - used, entry.name, &status, off_t(index + 1))
+        let needed = fuse_add_direntry(
+          request.pointer, place, limit - used, entry.name, &status, off_t(index + 1))
         if needed > limit - used { break }
         used += needed
         index += 1

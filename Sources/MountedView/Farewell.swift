@@ -7,9 +7,9 @@ import SystemPackage
 
 /// Tells those who wait for a mount's end whether everything was written.
 ///
-/// A socket with an abstract name, `vhdfs-PID`: whoever connects is told at the end, and sees the connection break
-/// if the process dies before. Nothing of it is left on a disk. The word is `0`, or return value, errno and sentence of
-/// an error, as on a `StatusPipe`.
+/// A socket with an abstract name, `vhdfs-PID`: whoever connects is told at the end, and sees the connection
+/// break if the process dies before. Nothing of it is left on a disk. The word is `0`, or return value, errno
+/// and sentence of an error, as on a `StatusPipe`.
 ///
 /// Unchecked: `thread` is set before the object is shared, and joined by its owner.
 final class Farewell: @unchecked Sendable {
@@ -21,7 +21,9 @@ final class Farewell: @unchecked Sendable {
 
   init(log: Logger) {
     socket = linux_listen(Farewell.name(of: getpid()))
-    if socket < 0 { log.warning("nobody can wait for the end of this mount: \(Errno(rawValue: errno).description)") }
+    if socket < 0 {
+      log.warning("nobody can wait for the end of this mount: \(Errno(rawValue: errno).description)")
+    }
   }
 
   deinit {
@@ -39,7 +41,8 @@ final class Farewell: @unchecked Sendable {
   private func accept() {
     while true {
       var descriptors = [
-        pollfd(fd: socket, events: Int16(POLLIN), revents: 0), pollfd(fd: events, events: Int16(POLLIN), revents: 0),
+        pollfd(fd: socket, events: Int16(POLLIN), revents: 0),
+        pollfd(fd: events, events: Int16(POLLIN), revents: 0),
       ]
       _ = poll(&descriptors, 2, -1)
       if descriptors[1].revents != 0 { return }

@@ -66,7 +66,9 @@ final class ImageView: Sendable {
   var knownPartitions: [PartitionWindow]? {
     if partitionsMayHaveChanged.load(ordering: .relaxed) { return nil }
     return state.withLock { state in
-      guard case .success(let facts) = state.entry.facts, state.partitionsAsOf == facts.hostStatus else { return nil }
+      guard case .success(let facts) = state.entry.facts, state.partitionsAsOf == facts.hostStatus else {
+        return nil
+      }
       return state.partitions
     }
   }

@@ -3,7 +3,8 @@ import LinuxSystem
 
 /// A mutex with one condition, for queues on which threads wait.
 ///
-/// Unchecked: the two POSIX objects are made once, stay where they are, and are what makes concurrent use safe.
+/// Unchecked: the two POSIX objects are made once, stay where they are, and are what makes concurrent use
+/// safe.
 final class Monitor: @unchecked Sendable {
   private let mutex: UnsafeMutablePointer<pthread_mutex_t>
   private let condition: UnsafeMutablePointer<pthread_cond_t>
@@ -42,7 +43,8 @@ final class Monitor: @unchecked Sendable {
 
 /// A thread of the system's that runs `body` once.
 ///
-/// Unchecked: the identifier is written before anybody else sees the object, and `join` is called by its owner only.
+/// Unchecked: the identifier is written before anybody else sees the object, and `join` is called by its
+/// owner only.
 final class Thread: @unchecked Sendable {
   private var identifier = pthread_t()
 
@@ -56,7 +58,9 @@ final class Thread: @unchecked Sendable {
   }
 
   /// - Parameter name: at most 15 bytes, as the system shows it.
-  init(_ name: String, _ body: @escaping @Sendable () -> Void) {
+  ///
+  /// Nil when the system has no room for another thread.
+  init?(_ name: String, _ body: @escaping @Sendable () -> Void) {
     let start = Unmanaged.passRetained(Start(name: name, body: body))
     let code = pthread_create(
       &identifier, nil,
@@ -67,7 +71,10 @@ final class Thread: @unchecked Sendable {
         start.body()
         return nil
       }, start.toOpaque())
-    precondition(code == 0, "the system has no room for another thread")
+    if code != 0 {
+      start.release()
+      return nil
+    }
   }
 
   func join() { pthread_join(identifier, nil) }

@@ -51,17 +51,23 @@ public struct MountOptions: Sendable, Equatable {
       guard MountOptions.isPassedOver(key) else {
         throw ImageError(
           .invalidParameter,
-          "mount option \(escaped(word)): is not known; known are ro, rw, allow_other, uid=, gid=, umask=, parents=")
+          "mount option \(escaped(word)): is not known; known are "
+            + "ro, rw, allow_other, uid=, gid=, umask=, parents="
+        )
       }
     }
   }
 
   /// Words that mount(8), fstab, libmount and systemd use among themselves, or that every mount has anyway.
   private static let passedOver: Set<String> = [
-    "defaults", "auto", "noauto", "user", "nouser", "users", "owner", "group", "nofail", "_netdev", "dev", "nodev",
-    "suid", "nosuid", "exec", "noexec", "atime", "noatime", "diratime", "nodiratime", "relatime", "norelatime",
-    "strictatime", "nostrictatime", "lazytime", "nolazytime", "sync", "async", "dirsync", "iversion", "noiversion",
-    "mand", "nomand", "silent", "loud", "default_permissions", "fsname", "subtype", "remount", "comment", "loop",
+    "defaults", "auto", "noauto", "user", "nouser", "users", "owner", "group", "nofail", "_netdev", "dev",
+    "nodev",
+    "suid", "nosuid", "exec", "noexec", "atime", "noatime", "diratime", "nodiratime", "relatime",
+    "norelatime",
+    "strictatime", "nostrictatime", "lazytime", "nolazytime", "sync", "async", "dirsync", "iversion",
+    "noiversion",
+    "mand", "nomand", "silent", "loud", "default_permissions", "fsname", "subtype", "remount", "comment",
+    "loop",
     "nosymfollow", "symfollow",
   ]
 
@@ -100,6 +106,7 @@ public struct MountOptions: Sendable, Equatable {
   }
 
   private static func badNumber(_ word: String) -> ImageError {
-    ImageError(.invalidParameter, "mount option \(escaped(word)): the value is not a number that can stand there")
+    ImageError(
+      .invalidParameter, "mount option \(escaped(word)): the value is not a number that can stand there")
   }
 }

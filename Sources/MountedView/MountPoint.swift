@@ -6,8 +6,8 @@ import SystemPackage
 enum MountPoint {
   /// Clears away a dead mount of our own that is in the way.
   ///
-  /// Errors: the mount point is no directory; it is one of our mounts already; a SOURCE lies on it, so that the server
-  /// would have to ask itself.
+  /// Errors: the mount point is no directory; it is one of our mounts already; a SOURCE lies on it, so that
+  /// the server would have to ask itself.
   static func prepare(_ options: MountOptions) throws(ImageError) {
     let path = options.mountPoint
     // A server that was killed leaves its mount behind: every access to it fails. (Attributes that the kernel
@@ -34,7 +34,9 @@ enum MountPoint {
       if real == path || real.hasPrefix(path == "/" ? "/" : path + "/") {
         throw ImageError(
           .invalidParameter,
-          "\(escaped(source)): lies on the mount point \(escaped(path)), which will hide it; mount on another directory")
+          "\(escaped(source)): lies on the mount point \(escaped(path)), which will hide it; "
+            + "mount on another directory"
+        )
       }
     }
   }

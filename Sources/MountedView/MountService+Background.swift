@@ -7,7 +7,8 @@ import SystemPackage
 extension MountService {
   /// Mounts as the command line asks: in the foreground, or in a process of its own.
   ///
-  /// - Parameter statusDescriptor: given by `start` to the process it starts: where word of the mount is waited for.
+  /// - Parameter statusDescriptor: given by `start` to the process it starts: where word of the mount is
+  ///   waited for.
   public static func run(_ options: MountOptions, statusDescriptor: Int32? = nil) throws(ImageError) {
     var options = options
     options.makePathsAbsolute()
@@ -20,7 +21,8 @@ extension MountService {
     }
   }
 
-  /// The process in the background: tells the one that waits when the mount is ready, or what kept it from being made.
+  /// The process in the background: tells the one that waits when the mount is ready, or what kept it from
+  /// being made.
   private static func serveInBackground(_ options: MountOptions, _ pipe: StatusPipe) throws(ImageError) {
     // Started as /proc/self/exe, it would be listed as `exe`.
     linux_name_thread("vhdfs")
@@ -77,8 +79,10 @@ extension MountService {
     let newSession: Int16 = 0x80  // POSIX_SPAWN_SETSID, a GNU extension
     posix_spawnattr_setflags(&attributes, newSession)
 
-    // systemd spares processes whose name begins so at shutdown, until the file systems they serve are unmounted.
-    let words = ["@vhdfs", "mount", "--status-descriptor", "\(StatusPipe.childDescriptor)"] + options.commandLine
+    // systemd spares processes whose name begins so at shutdown, until the file systems they serve are
+    // unmounted.
+    let words =
+      ["@vhdfs", "mount", "--status-descriptor", "\(StatusPipe.childDescriptor)"] + options.commandLine
     var argv: [UnsafeMutablePointer<CChar>?] = words.map { strdup($0) } + [nil]
     defer { for argument in argv { free(argument) } }
     var child = pid_t()
@@ -89,12 +93,14 @@ extension MountService {
   }
 
   private static func failed(_ what: String, _ code: Int32) -> ImageError {
-    ImageError(errno: Errno(rawValue: code), "the mount was not made: \(what): \(Errno(rawValue: code).description)")
+    ImageError(
+      errno: Errno(rawValue: code), "the mount was not made: \(what): \(Errno(rawValue: code).description)")
   }
 }
 
 extension MountOptions {
-  /// Names that do not depend on the directory in which the program was called. Links in SOURCEs are left as they are.
+  /// Names that do not depend on the directory in which the program was called. Links in SOURCEs are left as
+  /// they are.
   mutating func makePathsAbsolute() {
     guard let buffer = getcwd(nil, 0) else { return }
     let here = FilePath(String(cString: buffer))
@@ -102,7 +108,8 @@ extension MountOptions {
     func absolute(_ path: String) -> String { here.pushing(FilePath(path)).lexicallyNormalized().string }
     sources = sources.map(absolute)
     parentDirectories = parentDirectories.map(absolute)
-    // A mount point is resolved, as the kernel's table shows it so; a dead mount cannot be, and stays as it is.
+    // A mount point is resolved, as the kernel's table shows it so; a dead mount cannot be, and stays as it
+    // is.
     if let resolved = realpath(mountPoint, nil) {
       mountPoint = String(cString: resolved)
       free(resolved)

@@ -23,7 +23,9 @@ extension MountService {
     guard let entry = MountTable.top(at: path), entry.isOurs else {
       throw ImageError(.invalidParameter, "\(escaped(path)): nothing of this program's is mounted there")
     }
-    let server = ServerProcess(ofMount: path)
+    var fileSystem = statvfs()
+    let isDead = statvfs(path, &fileSystem) != 0 && errno == ENOTCONN
+    let server = isDead ? nil : ServerProcess(ofMount: path)
     do throws(ImageError) {
       try Unmounting.unmount(path)
     } catch {
@@ -36,7 +38,18 @@ extension MountService {
       let who = users.isEmpty ? "somebody" : users.joined(separator: "; ")
       throw ImageError(.inUse, "\(escaped(path)): cannot be unmounted, because it is in use by \(who)")
     }
-    // A dead server has nothing left to say.
-    if let server { try server.waitForEnd(ofMount: path) }
+    if isDead {
+      throw ImageError(
+        .failed,
+        "\(escaped(path)): is unmounted, but the process that served it had died; "
+          + "what was not flushed before is lost"
+      )
+    }
+    guard let server else {
+      throw ImageError(
+        .unknown,
+        "\(escaped(path)): is unmounted, but who served it could not be learned, nor whether all was written")
+    }
+    try server.waitForEnd(ofMount: path)
   }
 }

@@ -22,9 +22,16 @@ public enum MountService {
       warn: Warnings(log).take)
     let server = Server(options: options, library: library, log: log)
     _ = server.tree.update(library.scan())
-    try server.connection.mount(
-      at: options.mountPoint, sourceName: options.sources.count == 1 ? options.sources[0] : "vhdfs",
-      readOnly: options.isReadOnly, allowOther: options.allowsOthers, operations: Operations.table(), server: server)
+    try server.beginWorkers()
+    do throws(ImageError) {
+      try server.connection.mount(
+        at: options.mountPoint, sourceName: options.sources.count == 1 ? options.sources[0] : "vhdfs",
+        readOnly: options.isReadOnly, allowOther: options.allowsOthers, operations: Operations.table(),
+        server: server)
+    } catch {
+      server.finishWorkers()
+      throw error
+    }
     log.info("\(escaped(options.mountPoint)): mounted")
 
     let stop = Stop(server: server)
@@ -36,7 +43,8 @@ public enum MountService {
     farewell.begin()
     server.serve(whenReady: whenReady, until: { stop.hasEnded })
 
-    // Unmounted, cut off, or stopped: in each case nobody asks any more, and what was written is brought home.
+    // Unmounted, cut off, or stopped: in each case nobody asks any more, and what was written is brought
+    // home.
     stop.finish()
     server.finishWorkers()
     watcher.finish()

@@ -43,7 +43,8 @@ struct MountEntry: Equatable {
 enum MountTable {
   /// All mounts that this process sees, in the order in which they were made.
   static var entries: [MountEntry] {
-    SystemText.bytes(of: "/proc/self/mountinfo").split(separator: UInt8(ascii: "\n")).compactMap(MountEntry.init(line:))
+    SystemText.bytes(of: "/proc/self/mountinfo").split(separator: UInt8(ascii: "\n")).compactMap(
+      MountEntry.init(line:))
   }
 
   /// What is on top at `path`, an absolute path as the kernel shows it.

@@ -18,7 +18,9 @@ enum MountUsers {
     SystemText.names(in: "/sys/block").filter { $0.hasPrefix("loop") }.sorted().compactMap { name in
       let file = SystemText.text(of: "/sys/block/\(name)/loop/backing_file")
       guard isInside(String(file.prefix { $0 != "\n" }), mountPoint) else { return nil }
-      let mounted = MountTable.entries.filter { $0.source == "/dev/\(name)" || $0.source.hasPrefix("/dev/\(name)p") }
+      let mounted = MountTable.entries.filter {
+        $0.source == "/dev/\(name)" || $0.source.hasPrefix("/dev/\(name)p")
+      }
       let places = mounted.map { ", mounted on \(escaped($0.mountPoint))" }.joined()
       return "/dev/\(name)" + places
     }
@@ -40,10 +42,14 @@ enum MountUsers {
   private static func uses(_ process: Int32, _ mountPoint: String) -> Bool {
     let folder = "/proc/\(process)"
     for link in ["cwd", "root", "exe"] {
-      if let target = SystemText.target(ofLink: "\(folder)/\(link)"), isInside(target, mountPoint) { return true }
+      if let target = SystemText.target(ofLink: "\(folder)/\(link)"), isInside(target, mountPoint) {
+        return true
+      }
     }
     for name in SystemText.names(in: folder + "/fd") {
-      if let target = SystemText.target(ofLink: "\(folder)/fd/\(name)"), isInside(target, mountPoint) { return true }
+      if let target = SystemText.target(ofLink: "\(folder)/fd/\(name)"), isInside(target, mountPoint) {
+        return true
+      }
     }
     return SystemText.text(of: folder + "/maps").split(separator: "\n").contains { line in
       guard let slash = line.firstIndex(of: "/") else { return false }

@@ -1,8 +1,8 @@
 /// The inode numbers of a mount.
 ///
-/// Every file of an image has a fixed place below the image's own number, so that numbers are the same as long as the
-/// image is known, and a number tells what it stands for without a table. Names with a query get numbers as they are
-/// looked up.
+/// Every file of an image has a fixed place below the image's own number, so that numbers are the same as
+/// long as the image is known, and a number tells what it stands for without a table. Names with a query get
+/// numbers as they are looked up.
 ///
 ///     1                       the root
 ///     2                       .daemon

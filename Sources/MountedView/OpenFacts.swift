@@ -13,7 +13,9 @@ final class OpenFacts: Sendable {
   }
 
   func read(at position: UInt64, length: Int, _ request: Request) {
-    guard position >= answerStart, position - answerStart < UInt64(contents.count) else { return request.replyEmpty() }
+    guard position >= answerStart, position - answerStart < UInt64(contents.count) else {
+      return request.replyEmpty()
+    }
     let first = Int(position - answerStart)
     contents.withUnsafeBytes {
       request.reply(UnsafeRawBufferPointer(rebasing: $0[first..<min(first + length, $0.count)]))

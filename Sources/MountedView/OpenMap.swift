@@ -6,8 +6,8 @@ import VirtualDisk
 
 /// An open map: written piece by piece as it is read, because it may have millions of lines.
 ///
-/// Reading from the front to the end makes each piece once; reading again from before the piece at hand begins anew.
-/// The disk is held open until the release.
+/// Reading from the front to the end makes each piece once; reading again from before the piece at hand
+/// begins anew. The disk is held open until the release.
 final class OpenMap: Sendable {
   private struct State {
     var report: MapReport

@@ -23,8 +23,8 @@ enum Operations {
     // The default of 12 keeps direct I/O at depth from reaching the server.
     connection.max_background = 128
     connection.congestion_threshold = 96
-    // O_TRUNC must reach OPEN, where it is passed over as a block device does. No splice: copying is faster. No
-    // write-back cache: the kernel would delay writes and own the size.
+    // O_TRUNC must reach OPEN, where it is passed over as a block device does. No splice: copying is faster.
+    // No write-back cache: the kernel would delay writes and own the size.
     let wanted = UInt32(
       FUSE_CAP_ASYNC_READ | FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_ASYNC_DIO | FUSE_CAP_PARALLEL_DIROPS
         | FUSE_CAP_HANDLE_KILLPRIV)
@@ -119,7 +119,8 @@ enum Operations {
     table.setattr = { pointer, number, wanted, changes, _ in
       Operations.serve(pointer) { server, request in
         server.setAttributes(
-          request, NodeNumber(rawValue: number), changes: changes, size: UInt64(clamping: wanted?.pointee.st_size ?? 0))
+          request, NodeNumber(rawValue: number), changes: changes,
+          size: UInt64(clamping: wanted?.pointee.st_size ?? 0))
       }
     }
     table.opendir = { pointer, number, _ in

@@ -6,8 +6,8 @@ import VirtualDisk
 
 /// An open raw file: a window on a disk, with the hold on that disk.
 ///
-/// Offsets are bytes of the window. Reads end at its end; a write that begins there answers ENOSPC, as a block device
-/// does, and one that crosses it is cut.
+/// Offsets are bytes of the window. Reads end at its end; a write that begins there answers ENOSPC, as a
+/// block device does, and one that crosses it is cut.
 final class RawFile: Sendable {
   let image: ImageView
   let handle: DiskHandle
@@ -59,7 +59,8 @@ final class RawFile: Sendable {
     image.hasUnfinishedWrites.store(true, ordering: .relaxed)
   }
 
-  func writeWaiting(_ bytes: UnsafeRawBufferPointer, at offset: UInt64, synchronous: Bool, _ request: Request) {
+  func writeWaiting(_ bytes: UnsafeRawBufferPointer, at offset: UInt64, synchronous: Bool, _ request: Request)
+  {
     do throws(ImageError) {
       noteChange()
       _ = try disk.write(bytes, at: base + offset, mayWait: true)

@@ -2,8 +2,8 @@ import Glibc
 
 /// The buffers into which requests are received: a fixed number, made when first needed and kept.
 ///
-/// The serving thread holds one; a write that is handed to a worker keeps the buffer its bytes lie in, and the worker
-/// gives it back. Running out makes the serving thread wait: that many writes are under way then.
+/// The serving thread holds one; a write that is handed to a worker keeps the buffer its bytes lie in, and
+/// the worker gives it back. Running out makes the serving thread wait: that many writes are under way then.
 ///
 /// Unchecked: `free` and `made` are only touched under the monitor.
 final class ReceiveBuffers: @unchecked Sendable {

@@ -5,8 +5,8 @@ import SystemPackage
 
 /// One request of the kernel's, which is to be answered exactly once.
 ///
-/// Unchecked: libfuse's request may be answered from any thread, and whoever holds this value is the only one who
-/// will answer; handing it on to a worker hands that duty on too.
+/// Unchecked: libfuse's request may be answered from any thread, and whoever holds this value is the only one
+/// who will answer; handing it on to a worker hands that duty on too.
 struct Request: @unchecked Sendable {
   let pointer: fuse_req_t
 
@@ -49,8 +49,8 @@ struct Request: @unchecked Sendable {
     return fuse_reply_entry(pointer, &entry) == 0
   }
 
-  /// Answers OPEN or OPENDIR with flags that libfuse 3.14 has no name for; false when the kernel did not take it, so
-  /// that no RELEASE will come.
+  /// Answers OPEN or OPENDIR with flags that libfuse 3.14 has no name for; false when the kernel did not take
+  /// it, so that no RELEASE will come.
   func replyOpened(handle: UInt64, flags: UInt32) -> Bool {
     var answer = fuse_open_out()
     answer.fh = handle
@@ -62,7 +62,8 @@ struct Request: @unchecked Sendable {
 }
 
 extension ImageError {
-  /// What a system call on the mount answers. A damaged file is an input/output error to a program that reads a disk.
+  /// What a system call on the mount answers. A damaged file is an input/output error to a program that reads
+  /// a disk.
   var replyCode: Int32 {
     let code = errno.rawValue
     return code == EBADMSG || code <= 0 ? EIO : code

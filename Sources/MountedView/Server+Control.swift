@@ -33,7 +33,8 @@ extension Server {
     case .error: return Array((image.failure.map { $0 + "\n" } ?? "").utf8)
     case .info:
       let entry = try library.entry(named: image.name)
-      // What is told here holds for the names beside it too: `disk` is there when the state says that it can be.
+      // What is told here holds for the names beside it too: `disk` is there when the state says that it can
+      // be.
       if entry.identity == image.identity { image.entry = entry }
       return InfoReport(entry, parentPath: parentPath(of: entry)).bytes(as: question.format)
     case .chain: return ChainReport(try library.chain(of: image.name)).bytes(as: question.format)

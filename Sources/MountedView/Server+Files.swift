@@ -19,7 +19,9 @@ extension Server {
   func open(_ request: Request, _ number: NodeNumber, flags: Int32) {
     switch tree.node(number) {
     case .place(let image, .disk):
-      openRaw(request, image, flags: flags) { $0.size == 0 ? nil : PartitionWindow(number: 0, firstByte: 0, length: $0.size) }
+      openRaw(request, image, flags: flags) {
+        $0.size == 0 ? nil : PartitionWindow(number: 0, firstByte: 0, length: $0.size)
+      }
     case .place(let image, .partition(let index)):
       openRaw(request, image, flags: flags) { [unowned self] disk in
         image.knownPartitions.map { $0.first { $0.number == index } }
@@ -43,12 +45,15 @@ extension Server {
     // The kernel may remember a name for a moment that another file has now.
     guard tree.isPresent(image) else { return request.fail(ESTALE) }
     let wantsWriting = flags & O_ACCMODE != O_RDONLY
-    // O_TRUNC is passed over, as on a block device; O_APPEND has no place to append to, and writes fail there.
+    // O_TRUNC is passed over, as on a block device; O_APPEND has no place to append to, and writes fail
+    // there.
     guard openFiles.begin() else {
       image.note(
         ImageError(
           errno: Errno(rawValue: ESHUTDOWN),
-          "\(escaped(image.name)): not opened, because the mount is stopping as soon as the files that are open are closed"))
+          "\(escaped(image.name)): not opened, because the mount is stopping "
+            + "as soon as the files that are open are closed"
+        ))
       return request.fail(ESHUTDOWN)
     }
     tasks.add { [unowned self] in
@@ -57,16 +62,19 @@ extension Server {
         guard let place = window(handle.disk) else {
           try handle.close()
           throw ImageError(
-            .objectNotFound, "\(escaped(image.name)): there is no such partition any more; list partitions again")
+            .objectNotFound,
+            "\(escaped(image.name)): there is no such partition any more; list partitions again")
         }
-        let file = RawFile(image: image, handle: handle, base: place.firstByte, length: place.length, log: log)
+        let file = RawFile(
+          image: image, handle: handle, base: place.firstByte, length: place.length, log: log)
         if wantsWriting {
           image.writers.add(1, ordering: .acquiringAndReleasing)
           openFiles.remember(file)
         }
         image.openFiles.add(1, ordering: .acquiringAndReleasing)
         // A descriptor that cannot write has nothing to say when it is closed.
-        let answer = OpenFlags.directIO | OpenFlags.parallelDirectWrites | (wantsWriting ? 0 : OpenFlags.noFlush)
+        let answer =
+          OpenFlags.directIO | OpenFlags.parallelDirectWrites | (wantsWriting ? 0 : OpenFlags.noFlush)
         let reference = OpenFile.handle(file)
         if !request.replyOpened(handle: reference, flags: answer) { close(reference) }
       } catch {
@@ -77,12 +85,16 @@ extension Server {
     }
   }
 
-  func replyOpened(_ request: Request, _ file: OpenFacts) { replyOpened(request, facts: OpenFile.handle(file)) }
+  func replyOpened(_ request: Request, _ file: OpenFacts) {
+    replyOpened(request, facts: OpenFile.handle(file))
+  }
   func replyOpened(_ request: Request, _ file: OpenMap) { replyOpened(request, facts: OpenFile.handle(file)) }
 
   private func replyOpened(_ request: Request, facts reference: UInt64) {
     // The size of a control file is not known before it is read: the kernel must not go by it.
-    if !request.replyOpened(handle: reference, flags: OpenFlags.directIO | OpenFlags.noFlush) { close(reference) }
+    if !request.replyOpened(handle: reference, flags: OpenFlags.directIO | OpenFlags.noFlush) {
+      close(reference)
+    }
   }
 
   // MARK: - Closing
@@ -144,7 +156,9 @@ extension Server {
   }
 
   func flush(_ request: Request, handle: UInt64) {
-    if case .raw(let reference) = OpenFile(handle: handle), reference._withUnsafeGuaranteedRef({ $0.isWritable }) {
+    if case .raw(let reference) = OpenFile(handle: handle),
+      reference._withUnsafeGuaranteedRef({ $0.isWritable })
+    {
       withRaw(request, handle) { $0.descriptorClosed(request) }
     } else {
       request.succeed()

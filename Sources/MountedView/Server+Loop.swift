@@ -1,9 +1,10 @@
 import CFuse
 import Glibc
+import Storage
 
 extension Server {
-  /// Serves until the connection ends or `shouldEnd` says so (asked after an interrupted wait), then carries out what
-  /// was begun.
+  /// Serves until the connection ends or `shouldEnd` says so (asked after an interrupted wait), then carries
+  /// out what was begun.
   ///
   /// - Parameter whenReady: called once, when the kernel's first request has been answered.
   func serve(whenReady: () -> Void, until shouldEnd: () -> Bool) {
@@ -20,6 +21,17 @@ extension Server {
       case .nothing: continue
       case .ended: return
       }
+    }
+  }
+
+  /// Starts the threads for what may wait.
+  func beginWorkers() throws(ImageError) {
+    do throws(ImageError) {
+      try transfers.begin()
+      try tasks.begin()
+    } catch {
+      finishWorkers()
+      throw error
     }
   }
 

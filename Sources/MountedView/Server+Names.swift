@@ -3,8 +3,8 @@ import Glibc
 import Storage
 import VirtualDisk
 
-/// Names, attributes and directories: answered from what is known, without a file being opened. Only the partitions of
-/// a disk may have to be read first.
+/// Names, attributes and directories: answered from what is known, without a file being opened. Only the
+/// partitions of a disk may have to be read first.
 extension Server {
   /// Seconds for which the kernel may go by what it was told.
   private enum Validity {
@@ -85,11 +85,15 @@ extension Server {
     case .disk:
       guard let facts else { return nil }
       return attributes.raw(
-        number, length: facts.virtualSize, allocated: facts.hostStatus.allocated, modified: facts.hostStatus.modified)
+        number, length: facts.virtualSize, allocated: facts.hostStatus.allocated,
+        modified: facts.hostStatus.modified)
     case .partition(let index):
-      guard let facts, let window = image.lastPartitions.first(where: { $0.number == index }) else { return nil }
+      guard let facts, let window = image.lastPartitions.first(where: { $0.number == index }) else {
+        return nil
+      }
       return attributes.raw(
-        number, length: window.length, allocated: facts.hostStatus.allocated, modified: facts.hostStatus.modified)
+        number, length: window.length, allocated: facts.hostStatus.allocated,
+        modified: facts.hostStatus.modified)
     }
   }
 
@@ -108,12 +112,16 @@ extension Server {
     request.reply(attributes: status, validFor: isFacts ? Validity.facts : Validity.attributes)
   }
 
-  /// Times may be set and are passed over. A disk's size is changed by an operation and not by truncation; whom a file
-  /// belongs to and its mode are the mount's options.
+  /// Times may be set and are passed over. A disk's size is changed by an operation and not by truncation;
+  /// whom a file belongs to and its mode are the mount's options.
   func setAttributes(_ request: Request, _ number: NodeNumber, changes: Int32, size: UInt64) {
     guard let status = status(of: number) else { return request.fail(ESTALE) }
-    if changes & (FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID) != 0 { return request.fail(EPERM) }
-    if changes & FUSE_SET_ATTR_SIZE != 0 && size != UInt64(clamping: status.st_size) { return request.fail(EPERM) }
+    if changes & (FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID) != 0 {
+      return request.fail(EPERM)
+    }
+    if changes & FUSE_SET_ATTR_SIZE != 0 && size != UInt64(clamping: status.st_size) {
+      return request.fail(EPERM)
+    }
     request.reply(attributes: status, validFor: 0)
   }
 
@@ -164,7 +172,8 @@ extension Server {
   private func entries(of number: NodeNumber) -> [DirectoryListing.Entry]? {
     var entries = [DirectoryListing.Entry(name: ".", node: number, isDirectory: true)]
     func add(_ image: ImageView, _ place: NodeNumber.Place, _ name: String, isDirectory: Bool) {
-      entries.append(.init(name: name, node: NodeNumber(image: image.serial, place), isDirectory: isDirectory))
+      entries.append(
+        .init(name: name, node: NodeNumber(image: image.serial, place), isDirectory: isDirectory))
     }
     switch tree.node(number) {
     case .root:

@@ -52,7 +52,8 @@ extension Server {
           return file.fail(request, error)
         }
       }
-      // The bytes lie in the buffer that the request was received in: the worker keeps it, the loop takes another.
+      // The bytes lie in the buffer that the request was received in: the worker keeps it, the loop takes
+      // another.
       transfers.add(
         TransferJob(
           kind: .write, isSynchronous: synchronous, request: request, file: reference, offset: offset,

@@ -7,11 +7,12 @@ import VirtualDisk
 
 /// Answers the kernel's requests about one mount.
 ///
-/// One thread receives, and answers at once whatever takes no waiting: reads and writes of bytes that are in the page
-/// cache, names, attributes. Threads that wake each other for that would cost ten times the work. What may wait goes
-/// to `transfers` (reads and writes) or `tasks` (opening, flushing, zeroing, rendering).
+/// One thread receives, and answers at once whatever takes no waiting: reads and writes of bytes that are in
+/// the page cache, names, attributes. Threads that wake each other for that would cost ten times the work.
+/// What may wait goes to `transfers` (reads and writes) or `tasks` (opening, flushing, zeroing, rendering).
 ///
-/// Unchecked: the members under "The serving thread's own" are touched by that thread only; all else is constant, or safe by itself.
+/// Unchecked: the members under "The serving thread's own" are touched by that thread only; all else is
+/// constant, or safe by itself.
 final class Server: @unchecked Sendable {
   let options: MountOptions
   let library: DiskLibrary
@@ -31,7 +32,8 @@ final class Server: @unchecked Sendable {
 
   var receiving: UnsafeMutableRawPointer
   /// The bytes of answers to reads.
-  let answer = UnsafeMutableRawBufferPointer.allocate(byteCount: ReceiveBuffers.largestTransfer, alignment: 4096)
+  let answer = UnsafeMutableRawBufferPointer.allocate(
+    byteCount: ReceiveBuffers.largestTransfer, alignment: 4096)
   var slowWrites = SlowWrites()
 
   init(options: MountOptions, library: DiskLibrary, log: Logger) {

@@ -26,7 +26,8 @@ struct ServerProcess: ~Copyable {
     if farewell >= 0 { close(farewell) }
   }
 
-  /// As the mount itself tells; where it may not be asked (it is another user's), by the command lines of all processes.
+  /// As the mount itself tells; where it may not be asked (it is another user's), by the command lines of all
+  /// processes.
   private static func identifier(ofMount path: String) -> Int32? {
     let said = SystemText.text(of: path + "/" + Tree.daemonName).split(whereSeparator: \.isWhitespace)
     if said.count == 2, said[0] == "process", let process = Int32(said[1]) { return process }
@@ -50,13 +51,19 @@ struct ServerProcess: ~Copyable {
     }
     guard let word else {
       throw ImageError(
-        .unknown, "\(escaped(path)): is unmounted, but whether everything was written could not be learned from process \(process); see the system's log")
+        .unknown,
+        "\(escaped(path)): is unmounted, but whether everything was written could not be learned "
+          + "from process \(process); see the system's log"
+      )
     }
     if word == "0" { return }
     let parts = word.split(separator: " ", maxSplits: 2)
     guard parts.count == 3, let value = UInt32(parts[0]), let code = Int32(parts[1]) else {
       throw ImageError(
-        .failed, "\(escaped(path)): the process that served it (\(process)) died before everything was written; check the images")
+        .failed,
+        "\(escaped(path)): the process that served it (\(process)) died "
+          + "before everything was written; check the images"
+      )
     }
     throw ImageError(ReturnValue(rawValue: value), errno: Errno(rawValue: code), String(parts[2]))
   }

@@ -7,12 +7,12 @@ import VirtualDisk
 
 /// Notices images that come, go and change, and tells the kernel what it must not believe any longer.
 ///
-/// The system tells of changes in the SOURCE directories (inotify), and they are looked at every two seconds besides,
-/// because network file systems tell nothing, and a program that keeps a file open tells nothing either. Such a look
-/// costs a `stat` a file: only what has changed is opened.
+/// The system tells of changes in the SOURCE directories (inotify), and they are looked at every two seconds
+/// besides, because network file systems tell nothing, and a program that keeps a file open tells nothing
+/// either. Such a look costs a `stat` a file: only what has changed is opened.
 ///
-/// This has a thread of its own because the kernel may hold a lock, while it takes such a notice, for which it waits
-/// for an answer from the server.
+/// This has a thread of its own because the kernel may hold a lock, while it takes such a notice, for which
+/// it waits for an answer from the server.
 ///
 /// Unchecked: `thread` is set before the object is shared, and joined by its owner; the rest is constant.
 final class SourceWatcher: @unchecked Sendable {
@@ -43,6 +43,7 @@ final class SourceWatcher: @unchecked Sendable {
 
   func begin() {
     thread = Thread("sources") { [unowned self] in watch() }
+    if thread == nil { server.log.warning("no room for a thread: images that come and go are not noticed") }
   }
 
   func finish() {
@@ -54,7 +55,8 @@ final class SourceWatcher: @unchecked Sendable {
   private func watch() {
     while !isFinished.load(ordering: .acquiring) {
       var descriptors = [
-        pollfd(fd: events, events: Int16(POLLIN), revents: 0), pollfd(fd: notices, events: Int16(POLLIN), revents: 0),
+        pollfd(fd: events, events: Int16(POLLIN), revents: 0),
+        pollfd(fd: notices, events: Int16(POLLIN), revents: 0),
       ]
       _ = poll(&descriptors, 2, SourceWatcher.pause)
       if descriptors[1].revents != 0 {
@@ -81,7 +83,8 @@ final class SourceWatcher: @unchecked Sendable {
     }
     for image in change.appeared { server.log.info("\(escaped(image.name)): has appeared") }
     for image in change.changedState {
-      server.log.info("\(escaped(image.name)): \(image.isBroken ? "can no longer be read" : "can be read now")")
+      server.log.info(
+        "\(escaped(image.name)): \(image.isBroken ? "can no longer be read" : "can be read now")")
       let directory = NodeNumber(image: image.serial, .image)
       for name in ["disk", "partitions"] { forget(session, directory, name) }
     }

@@ -5,8 +5,8 @@ import SystemPackage
 
 /// How a process in the background tells the one that started it whether the mount was made.
 ///
-/// The word is `0` for ready, or the return value, the errno and the sentence of an error, separated by blanks. An end
-/// without a word means that the process died.
+/// The word is `0` for ready, or the return value, the errno and the sentence of an error, separated by
+/// blanks. An end without a word means that the process died.
 final class StatusPipe: Sendable {
   private let descriptor: Mutex<Int32>
 

@@ -9,8 +9,8 @@ enum StopSignals {
   /// Interrupts the serving thread's wait; its handler does nothing.
   static let wake = SIGUSR1
 
-  /// To be called before the first other thread begins, which inherits it: the signals are for `Stop`'s thread alone,
-  /// and a broken pipe is an error of the call that met it.
+  /// To be called before the first other thread begins, which inherits it: the signals are for `Stop`'s
+  /// thread alone, and a broken pipe is an error of the call that met it.
   static func blockInThisThread() {
     var signals = set
     pthread_sigmask(SIG_BLOCK, &signals, nil)
@@ -33,9 +33,9 @@ enum StopSignals {
 
 /// Ends a server in an orderly way.
 ///
-/// A signal with no raw file open ends the mount. With one open - a loop device with a mounted file system, say - an end
-/// would lose what that file system still holds: then no file is opened any more, what was written is flushed, and
-/// the last release ends the mount. A second signal ends it whatever is open.
+/// A signal with no raw file open ends the mount. With one open - a loop device with a mounted file system,
+/// say - an end would lose what that file system still holds: then no file is opened any more, what was
+/// written is flushed, and the last release ends the mount. A second signal ends it whatever is open.
 ///
 /// Unchecked: `thread` is set before the object is shared, and joined by its owner; the rest is atomic.
 final class Stop: @unchecked Sendable {
@@ -58,6 +58,7 @@ final class Stop: @unchecked Sendable {
 
   func begin() {
     thread = Thread("signals") { [unowned self] in watch() }
+    if thread == nil { server.log.warning("no room for a thread: signals are not heeded") }
   }
 
   /// The serving thread has ended.
@@ -84,7 +85,8 @@ final class Stop: @unchecked Sendable {
       // A terminal that goes away takes a server in the foreground with it; one in the background has none.
       if signal != 0 && (signal != SIGHUP || server.options.isForeground) {
         if isStopping {
-          server.log.warning("stopping now, with \(server.openFiles.count) raw files open, because of a second signal")
+          server.log.warning(
+            "stopping now, with \(server.openFiles.count) raw files open, because of a second signal")
           end()
         } else {
           isStopping = true
@@ -110,10 +112,13 @@ final class Stop: @unchecked Sendable {
   /// Unmounts, and makes the serving thread return if that alone did not.
   private func end() {
     server.flushAll()
-    do throws(ImageError) {
-      try Unmounting.unmount(server.options.mountPoint, lazily: true)
-    } catch {
-      server.log.warning("\(error.description)")
+    // Never what somebody else has mounted over this mount.
+    if MountTable.top(at: server.options.mountPoint)?.isOurs == true {
+      do throws(ImageError) {
+        try Unmounting.unmount(server.options.mountPoint, lazily: true)
+      } catch {
+        server.log.warning("\(error.description)")
+      }
     }
     ended.store(true, ordering: .releasing)
     // The thread may just be on its way into the wait: once is not enough.

@@ -1,3 +1,5 @@
+import Storage
+
 /// A few threads for requests that open files, flush or change a disk's layout: rare, and possibly slow.
 ///
 /// Unchecked: the queue is only touched under the monitor.
@@ -6,10 +8,19 @@ final class TaskWorkers: @unchecked Sendable {
   private var queue: [@Sendable () -> Void] = []
   private var isClosing = false
   private var threads: [Thread] = []
+  private let number: Int
 
-  init(threads number: Int) {
+  init(threads: Int) {
+    number = threads
+  }
+
+  /// Errors: `.outOfMemory` when the system has no room for the threads; `finish` is to be called then too.
+  func begin() throws(ImageError) {
     for index in 0..<number {
-      threads.append(Thread("task-\(index)") { [unowned self] in work() })
+      guard let thread = Thread("task-\(index)", { [unowned self] in work() }) else {
+        throw ImageError(.outOfMemory, "the system has no room for the threads of a mount")
+      }
+      threads.append(thread)
     }
   }
 

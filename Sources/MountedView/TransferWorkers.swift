@@ -1,4 +1,5 @@
 import Glibc
+import Storage
 
 /// A read or write that may have to wait, on its way to a worker.
 struct TransferJob {
@@ -29,17 +30,26 @@ final class TransferWorkers: @unchecked Sendable {
   private var count = 0
   private var isClosing = false
   private var threads: [Thread] = []
+  private let number: Int
   private let buffers: ReceiveBuffers
 
-  init(threads number: Int, buffers: ReceiveBuffers) {
+  init(threads: Int, buffers: ReceiveBuffers) {
     ring = .allocate(capacity: capacity)
     self.buffers = buffers
-    for index in 0..<number {
-      threads.append(Thread("transfer-\(index)") { [unowned self] in work() })
-    }
+    number = threads
   }
 
   deinit { ring.deallocate() }
+
+  /// Errors: `.outOfMemory` when the system has no room for the threads; `finish` is to be called then too.
+  func begin() throws(ImageError) {
+    for index in 0..<number {
+      guard let thread = Thread("transfer-\(index)", { [unowned self] in work() }) else {
+        throw ImageError(.outOfMemory, "the system has no room for the threads of a mount")
+      }
+      threads.append(thread)
+    }
+  }
 
   func add(_ job: TransferJob) {
     monitor.lock()

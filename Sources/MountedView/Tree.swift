@@ -5,8 +5,8 @@ import VirtualDisk
 /// Every node of the mount: which there are, what they are called, and which the kernel knows.
 ///
 /// Invariants:
-/// - An image that is there is in `present` and in `known`. One that has gone stays in `known` until the kernel has
-///   forgotten its nodes and its files are closed, so that what is open goes on.
+/// - An image that is there is in `present` and in `known`. One that has gone stays in `known` until the
+///   kernel has forgotten its nodes and its files are closed, so that what is open goes on.
 /// - The lock is held for look-ups in tables only: nothing here opens or reads a file.
 final class Tree: Sendable {
   private struct Known {

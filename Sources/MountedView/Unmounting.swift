@@ -23,7 +23,8 @@ enum Unmounting {
       let detach = Int32(2)  // MNT_DETACH
       return linux_unmount(path, lazily ? noFollow | detach : noFollow) == 0 ? 0 : errno
     }
-    return run("fusermount3", lazily ? ["-u", "-z", "-q", "--", path] : ["-u", "-q", "--", path]) == 0 ? 0 : EBUSY
+    return run("fusermount3", lazily ? ["-u", "-z", "-q", "--", path] : ["-u", "-q", "--", path]) == 0
+      ? 0 : EBUSY
   }
 
   private static func failed(_ path: String, _ code: Int32) -> ImageError {

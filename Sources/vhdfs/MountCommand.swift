@@ -7,9 +7,9 @@ struct MountCommand: ParsableCommand {
     commandName: "mount",
     abstract: "Mounts images: each shows its disk and partitions as raw files.",
     discussion: """
-      A SOURCE is an image or a directory of images. DIRECTORY then holds a directory for each image, with its disk, \
-      its partitions and its control files. The command returns when the mount is ready; the mount is served in the \
-      background until it is unmounted.
+      A SOURCE is an image or a directory of images. DIRECTORY then holds one for each image, with its disk, \
+      its partitions and its control files. The command returns when the mount is ready; the mount is served in \
+      the background until it is unmounted.
 
       EXAMPLES
         vhdfs mount disk.vhdx /mnt/images
@@ -17,7 +17,7 @@ struct MountCommand: ParsableCommand {
         vhdfs mount -o allow_other,uid=1000 /srv/vm /mnt/images
         losetup --find --show --partscan --direct-io=on /mnt/images/disk.vhdx/disk
 
-      -o takes these words, joined by commas, and passes over those that mount(8) and systemd use among themselves:
+      -o takes these words, joined by commas, and passes over what mount(8) and systemd use among themselves:
         ro, rw         read-only, or not
         allow_other    others than the mounting user may come in, as far as the modes let them
         uid=, gid=     who owns the files

@@ -27,7 +27,8 @@ import Testing
   }
 
   @Test(arguments: [
-    "info?format=xml", "info?offset=1", "error?format=json", "map?offset=-1", "map?offset=1k", "map?length=+5",
+    "info?format=xml", "info?offset=1", "error?format=json", "map?offset=-1", "map?offset=1k",
+    "map?length=+5",
     "map?offset=18446744073709551616", "map?max=3",
   ])
   func whatAFileDoesNotKnowIsAnError(_ name: String) throws {

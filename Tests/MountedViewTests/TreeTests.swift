@@ -12,7 +12,8 @@ import VirtualDisk
       logicalSectorSize: 512, physicalSectorSize: 4096, virtualDiskID: .zero, creator: "", isAligned4K: true)
     return ImageEntry(
       name: name, path: "/images/\(name)", identity: FileIdentity(device: 1, inode: inode),
-      facts: broken ? .failure(.damaged(name, "is cut")) : .success(facts), readOnlyReason: nil, isOnline: false)
+      facts: broken ? .failure(.damaged(name, "is cut")) : .success(facts), readOnlyReason: nil,
+      isOnline: false)
   }
 
   @Test func numbersTellWhatTheyStandFor() {
