@@ -154,6 +154,52 @@ import Testing
     #expect(other.kind == .zero)
   }
 
+  /// Nor does it speak of the block's new place, whose bits are its own.
+  @Test func lateCompletionDoesNotFillTheNewPlace() throws {
+    let (double, image, disk) = try CommitTests.newImage()
+    try image.beginWriting()
+    let run = try image.prepareWrite(at: 0, limit: 512 << 10, mayAllocate: true, mayWait: true)
+    try disk.zero(0, 512 << 10)
+    try disk.write([1], at: 0)
+    try image.completeWrite(run)
+    try disk.write([2], at: 100 * 512)
+    try image.finishWriting()
+    let again = SmallDisk([try VHDImage(double.file)])
+    #expect(try again.read(0, 1) == [1])
+    #expect(try again.read(100 * 512, 1) == [2])
+  }
+
+  /// Some writers end the file where the disk ends, inside of its last block: what follows there is the footer.
+  @Test func lastBlockThatWasCut() throws {
+    let size: UInt64 = (512 << 10) + 4096
+    let (double, image, disk) = try CommitTests.newImage(size: size)
+    try image.beginWriting()
+    try disk.write([UInt8](repeating: 5, count: 4096), at: 512 << 10)
+    try image.finishWriting()
+    let end = try image.locate(512 << 10, limit: 4096, mayWait: true).fileOffset + 4096
+    try double.file.resize(to: end)
+    let footer = ByteBuffer(copying: image.search.bytes)
+    try double.file.write(footer.readable, at: end)
+
+    let cut = try VHDImage(double.file)
+    #expect(cut.warnings == [])
+    let cutDisk = SmallDisk([cut])
+    #expect(try cutDisk.read(512 << 10, 4096) == [UInt8](repeating: 5, count: 4096))
+    try cut.beginWriting()
+    try cutDisk.zero(512 << 10, 4096)
+    try cut.commit()
+    try cut.commit()
+    #expect(try VHDImage(double.file).warnings == [])
+    #expect(try cutDisk.read(512 << 10, 4096) == [UInt8](repeating: 0, count: 4096))
+    try cutDisk.write([6], at: 1000)
+    try cutDisk.write([7], at: size - 1)
+    try cut.finishWriting()
+    let again = SmallDisk([try VHDImage(double.file)])
+    #expect(try again.read(1000, 1) == [6])
+    #expect(try again.read(size - 2, 2) == [0, 7])
+    #expect(again.images[0].warnings == [])
+  }
+
   @Test func fullHostCanBeTriedAgain() throws {
     let (double, image, disk) = try CommitTests.newImage()
     try image.beginWriting()
