@@ -43,18 +43,28 @@ public struct ImageError: Error, Sendable, CustomStringConvertible {
   }
 }
 
-/// Text from a file or a user made safe to print in one line: control bytes and the backslash become `\NNN`
-/// (octal), as in /proc/self/mountinfo.
+/// Text from a file or a user made safe to print in one line: control characters, the backslash, and the marks that
+/// turn the direction of text become `\NNN` (octal) for each byte, as in /proc/self/mountinfo.
 public func escaped(_ text: String) -> String {
-  guard text.utf8.contains(where: { $0 < 0x20 || $0 == 0x5C || $0 == 0x7F }) else { return text }
+  guard text.unicodeScalars.contains(where: isUnsafe) else { return text }
   var result = ""
   for scalar in text.unicodeScalars {
-    if scalar.value < 0x20 || scalar.value == 0x5C || scalar.value == 0x7F {
-      let octal = String(scalar.value, radix: 8)
-      result += "\\" + String(repeating: "0", count: 3 - octal.count) + octal
-    } else {
+    guard isUnsafe(scalar) else {
       result.unicodeScalars.append(scalar)
+      continue
+    }
+    for byte in UTF8.encode(scalar) ?? .init() {
+      let octal = String(byte, radix: 8)
+      result += "\\" + String(repeating: "0", count: 3 - octal.count) + octal
     }
   }
   return result
+}
+
+private func isUnsafe(_ scalar: Unicode.Scalar) -> Bool {
+  switch scalar.value {
+  case 0..<0x20, 0x5C, 0x7F..<0xA0: true
+  case 0x200E, 0x200F, 0x2028, 0x2029, 0x202A...0x202E, 0x2066...0x2069: true
+  default: false
+  }
 }

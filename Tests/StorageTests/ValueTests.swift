@@ -26,6 +26,7 @@ struct ValueTests {
   func escaping() {
     #expect(escaped("plain äöü") == "plain äöü")
     #expect(escaped("a\nb\\c\u{7f}\u{1b}[31m") == "a\\012b\\134c\\177\\033[31m")
+    #expect(escaped("a\u{9b}b\u{202e}c") == "a\\302\\233b\\342\\200\\256c")
   }
 
   @Test("Every return value has its errno, and an errno of the system is kept")
