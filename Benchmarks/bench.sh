@@ -117,7 +117,8 @@ measure() {
     randwrite-16 | fresh) words="--rw=randwrite --bs=4k --ioengine=libaio --iodepth=16" field=49 ;;
     fsync) words="--rw=randwrite --bs=4k --ioengine=psync --fsync=1" field=49 ;;
   esac
-  # Of a fresh disk each place is written once at most: a time-based run would come round again.
+  # What the last rival left to be written is not this one's to wait for.
+  sync -f "$work"
   # shellcheck disable=SC2086
   $client fio --name=bench --filename="$file" $words --direct=1 --size=100% --time_based --runtime="$seconds" \
     --allow_file_create=0 --fallocate=none --randrepeat=0 --norandommap --minimal --output="$work/fio" \
