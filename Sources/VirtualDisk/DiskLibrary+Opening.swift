@@ -27,6 +27,7 @@ extension DiskLibrary {
         search: search,
         openParent: { (parent) throws(ImageError) -> SharedImage in try self.openParent(parent, of: leaf) }, warn: warn
       ).build(leaf, found: &images)
+      for sentence in images.flatMap(\.layer.warnings) { warn(sentence) }
       let maintenance = maintenance
       let disk = VirtualDisk(images, leaf: leaf, wake: { maintenance.wake() })
       open.withLock { open in

@@ -36,6 +36,11 @@ extension Layer {
     }
   }
 
+  /// Things that are doubtful but do not keep the file from being used, as sentences.
+  var warnings: [String] {
+    if case .vhd(let image) = self { image.warnings } else { [] }
+  }
+
   /// What a differencing file records of its parent; nil for others.
   var recordedParent: RecordedParent? {
     switch self {
