@@ -1,3 +1,4 @@
+import CFuse
 import Glibc
 
 /// The buffers into which requests are received: a fixed number, made when first needed and kept.
@@ -12,6 +13,11 @@ final class ReceiveBuffers: @unchecked Sendable {
   /// With room for the headers.
   static let capacity = largestTransfer + 4096
   static let limit = 24
+  /// Where a buffer begins in its pages: such that the bytes of a WRITE, behind its two headers, begin a
+  /// page. The kernel copies page by page, and each page that straddles two of ours would be copied in two
+  /// steps.
+  private static let start =
+    4096 - MemoryLayout<fuse_in_header>.size - MemoryLayout<fuse_write_in>.size
 
   private let monitor = Monitor()
   private var free: [UnsafeMutableRawPointer] = []
@@ -20,7 +26,7 @@ final class ReceiveBuffers: @unchecked Sendable {
   init() { free.reserveCapacity(ReceiveBuffers.limit) }
 
   deinit {
-    for buffer in free { buffer.deallocate() }
+    for buffer in free { (buffer - ReceiveBuffers.start).deallocate() }
   }
 
   func take() -> UnsafeMutableRawPointer {
@@ -29,7 +35,8 @@ final class ReceiveBuffers: @unchecked Sendable {
         if let buffer = free.popLast() { return buffer }
         if made < ReceiveBuffers.limit {
           made += 1
-          return .allocate(byteCount: ReceiveBuffers.capacity, alignment: 4096)
+          let size = ReceiveBuffers.capacity + 4096
+          return UnsafeMutableRawPointer.allocate(byteCount: size, alignment: 4096) + ReceiveBuffers.start
         }
         monitor.wait()
       }
