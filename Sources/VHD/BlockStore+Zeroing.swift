@@ -23,8 +23,10 @@ extension BlockStore {
   /// A dynamic block whose data the host says are all a hole is released at one of the next commits.
   private func noteIfEmpty(_ block: UInt64, _ dataOffset: UInt64) {
     guard !layout.isDifferencing, looksEmpty(dataOffset, block, mayRead: false) else { return }
-    let epoch = gate.current
     state.withLock { state in
+      // Under the lock: whoever has prepared a write of the block by now has entered the gate in this epoch or before,
+      // and is waited for; whoever prepares one later takes the block off the list.
+      let epoch = gate.current
       guard state.room.emptyCandidates.count < 4096,
         !state.room.emptyCandidates.contains(where: { $0.block == block })
       else { return }
