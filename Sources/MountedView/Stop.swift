@@ -10,11 +10,14 @@ enum StopSignals {
   static let wake = SIGUSR1
 
   /// To be called before the first other thread begins, which inherits it: the signals are for `Stop`'s
-  /// thread alone, and a broken pipe is an error of the call that met it.
+  /// thread alone, and a broken pipe or a file that is too long is an error of the call that met it.
   static func blockInThisThread() {
     var signals = set
     pthread_sigmask(SIG_BLOCK, &signals, nil)
     signal(SIGPIPE, SIG_IGN)
+    // So is a file that would grow beyond what the process may write (ulimit -f): an error of that write, and not the
+    // end of the server with everything that it has not written yet.
+    signal(SIGXFSZ, SIG_IGN)
     var action = sigaction()
     action.__sigaction_handler.sa_handler = { _ in }
     // No SA_RESTART: the interrupted call is to return.
