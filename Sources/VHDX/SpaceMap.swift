@@ -6,8 +6,9 @@ import Storage
 /// - Room at or behind `end` was never used in this session and reads as zero: the file grew there.
 /// - Holes are handed out only after `adopt` (the whole block table was looked through), and only after they were made
 ///   to read as zero (`ready`).
-/// - Room that a block gave up waits in `released` until the change of the table is durable and every operation that
-///   may have resolved it has ended.
+/// - Room that a block gave up waits in `released` until the change of the table is durable, every operation that may
+///   have resolved it has ended, and the whole block table was looked through: only then it is known that no other
+///   block lies there too.
 struct SpaceMap: ~Copyable {
   /// The first byte behind everything in use, a multiple of 1 MiB.
   private(set) var end: UInt64
@@ -23,8 +24,6 @@ struct SpaceMap: ~Copyable {
   private var freeMayHaveRuns = false
   private var nextFit: UInt64 = 0
   private var released: [Released] = []
-  /// Released for good before the table was looked through.
-  private var freedEarly: [Range<UInt64>] = []
 
   struct Released {
     var range: Range<UInt64>
@@ -91,9 +90,10 @@ struct SpaceMap: ~Copyable {
     released.append(Released(range: range, epoch: epoch, change: change))
   }
 
-  /// Room whose release is durable (`committed`: the last durable change) and which nobody can still be using.
+  /// Room whose release is durable (`committed`: the last durable change) and which nobody can still be using. None
+  /// before `adopt`.
   mutating func takeReclaimable(epoch: UInt64, committed: UInt64) -> [Range<UInt64>] {
-    guard !released.isEmpty else { return [] }
+    guard isAdopted, !released.isEmpty else { return [] }
     var result: [Range<UInt64>] = []
     released.removeAll { item in
       guard item.epoch + 2 <= epoch, item.change <= committed else { return false }
@@ -105,12 +105,9 @@ struct SpaceMap: ~Copyable {
 
   var hasReleased: Bool { !released.isEmpty }
 
-  /// Room is free now.
+  /// Room is free now. After `adopt` only.
   mutating func addFree(_ range: Range<UInt64>) {
-    guard var map = free else {
-      freedEarly.append(range)
-      return
-    }
+    guard var map = free else { return }
     free = nil
     SpaceMap.set(&map, range, to: true)
     free = map
@@ -125,18 +122,21 @@ struct SpaceMap: ~Copyable {
   mutating func adopt(used: SpaceUse) {
     guard free == nil else { return }
     // The last block of the disk may reach beyond the file.
-    if end == initialEnd { end = max(end, used.end) }
+    end = max(end, used.end)
     let mebibytes = initialEnd / VHDXFormat.mebibyte
     var map = used.bits.map { ~$0 }
     if mebibytes % 64 != 0, let last = map.indices.last { map[last] &= (1 << (mebibytes % 64)) - 1 }
     let words = Int((end / VHDXFormat.mebibyte + 63) / 64)
     if map.count < words { map += [UInt64](repeating: 0, count: words - map.count) }
+    // The look may have found the table as it is since a block gave its room up; but that room is not free before it
+    // is reclaimed: it would be handed out now, and made zero then, with another block's bytes in it.
+    for item in released { SpaceMap.set(&map, item.range, to: false) }
     free = map
     freeMayHaveRuns = map.contains { $0 != 0 }
-    let early = freedEarly
-    freedEarly = []
-    for range in early { addFree(range) }
   }
+
+  /// New room begins at or behind `place`. For the session's begin, before the table was looked through.
+  mutating func keepClear(below place: UInt64) { end = max(end, place) }
 
   /// Takes free room at the end out of the map: what is left ends with something in use. For the clean close. Returns
   /// the size to which the file can be cut; nil when it has that size.
@@ -155,6 +155,13 @@ struct SpaceMap: ~Copyable {
   }
 
   mutating func didCut(to size: UInt64) { fileSize = size }
+
+  /// What `cut` gave up could not be cut off. It was free room like any other, and need not read as zero.
+  mutating func didNotCut(backTo oldEnd: UInt64) {
+    let room = end..<oldEnd
+    end = oldEnd
+    addFree(room)
+  }
 
   // MARK: - Bits
 

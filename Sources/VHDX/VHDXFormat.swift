@@ -27,6 +27,8 @@ enum VHDXFormat {
   static let maximumLogDescriptors = 1_000_000
   /// Ours: no structure or block may be said to lie beyond this place in the file.
   static let maximumFileOffset: UInt64 = 1 << 62
+  /// Ours: longer files, sparse ones that is, are not written, because a bit for each of their MiB is kept.
+  static let largestWrittenFile: UInt64 = 256 << 40
 
   enum Signature {
     static let file: UInt64 = 0x656C_6966_7864_6876  // "vhdxfile"

@@ -20,7 +20,8 @@ extension VHDXImage {
       try commit(&committer)
       commitsDone.store(served, ordering: .sequentiallyConsistent)
     }
-    try reclaimRoom()
+    // What was asked for is durable: a host that has no room to punch a hole is no reason to say that it is not.
+    try? reclaimRoom()
   }
 
   /// Commits everything that has completed, in as many rounds as its pages need entries.
@@ -139,8 +140,16 @@ extension VHDXImage {
       gate.advance()
       return tables.space.takeReclaimable(epoch: gate.current, committed: tables.committedChanges)
     }
-    for range in ranges {
-      try file.punch(at: range.lowerBound, length: UInt64(range.count))
+    for (index, range) in ranges.enumerated() {
+      do throws(ImageError) {
+        try file.punch(at: range.lowerBound, length: UInt64(range.count))
+      } catch {
+        // Nothing is lost by that; it is tried again later.
+        tables.withLock { tables in
+          for rest in ranges[index...] { tables.space.release(rest, epoch: gate.current, change: 0) }
+        }
+        throw error
+      }
       tables.withLock { $0.space.addFree(range) }
     }
   }

@@ -12,9 +12,15 @@ extension VHDXImage {
       // Blocks that share a place must be found before one of them is written; in a long table they are looked for in
       // the background, and until then no hole is used.
       let end = tables.withLock { max($0.space.initialEnd, $0.wholeFileSize) }
+      guard end <= VHDXFormat.largestWrittenFile else {
+        throw ImageError(
+          .notSupported,
+          "\(escaped(file.path)): is, or by its log would be, \(end) bytes long; files of more than 256 TiB are read, "
+            + "not written. Copy the disk to a new image")
+      }
       let isAdopted = tables.withLock { $0.space.isAdopted }
       let isQuick = geometry.entries * 8 <= VHDXImage.quickTableLength
-      let used = isQuick && !isAdopted ? try spaceInUse(below: end) : nil
+      let used = isQuick && !isAdopted ? try spaceInUse(below: end, inSession: false) : nil
       // FileWriteGuid must be new before any other byte changes, DataWriteGuid before a reader can see a change;
       // both are durable when the update returns. A log to be replayed stays named.
       let (fileGUID, dataGUID) = (GUID.random(), GUID.random())
@@ -34,12 +40,22 @@ extension VHDXImage {
           tables.space = SpaceMap(fileSize: max(tables.space.fileSize, overlay.lastFileOffset))
           tables.overlay = nil
         }
-        if let used { tables.space.adopt(used: used) }
+        if let used { tables.space.adopt(used: used) } else { try keepLastBlockClear(&tables) }
         try tables.space.completeLastMebibyte(file)
         if let copy = damagedRegionTable { try mendRegionTable(copy, &tables) }
         tables.isWriting = true
       }
     }
+  }
+
+  /// Some writers leave the last block of a disk as short as the disk, so that it reaches beyond the file. Before the
+  /// whole table was looked through, new room must keep clear of it all the same.
+  private func keepLastBlockClear(_ tables: inout Tables) throws(ImageError) {
+    guard let entry = try entry(geometry.payloadIndex(geometry.payloadBlocks - 1), &tables, .waiting),
+      entry.state == .fullyPresent || entry.state == .partiallyPresent,
+      entry.offset <= tables.space.fileSize
+    else { return }
+    tables.space.keepClear(below: entry.offset + blockSize)
   }
 
   public func finishWriting() throws(ImageError) {
@@ -65,7 +81,8 @@ extension VHDXImage {
       } catch {
         throw fail(error)
       }
-      try reclaimRoom()
+      // Room that could not be given back is no reason to keep the rest.
+      try? reclaimRoom()
       try cutUnusedRoom()
     }
   }
@@ -74,8 +91,14 @@ extension VHDXImage {
   /// that the file was cut.
   private func cutUnusedRoom() throws(ImageError) {
     try tables.withLock { (tables) throws(ImageError) in
+      let oldEnd = tables.space.end
       guard !tables.isWriting, let size = tables.space.cut() else { return }
-      try file.resize(to: size)
+      do throws(ImageError) {
+        try file.resize(to: size)
+      } catch {
+        tables.space.didNotCut(backTo: oldEnd)
+        throw error
+      }
       tables.space.didCut(to: size)
     }
     try file.flush()
@@ -106,7 +129,8 @@ extension VHDXImage {
         try LogOverlay.load(source, file, into: page)
         try file.write(UnsafeRawBufferPointer(page), at: interval.start)
       } else {
-        try file.zeroInPlace(at: interval.start, length: interval.end - interval.start)
+        // A hole, and no room reserved: a log can speak of more zeros than the host has room for.
+        try file.punch(at: interval.start, length: interval.end - interval.start)
       }
     }
     // Everything must be in its place for good before the header gives the log up.

@@ -17,7 +17,7 @@ extension VHDXImage {
     }
     guard let scannedEnd = place else { return }
     do throws(ImageError) {
-      let used = try spaceInUse(below: scannedEnd)
+      let used = try spaceInUse(below: scannedEnd, inSession: true)
       tables.withLock { $0.space.adopt(used: used) }
     } catch {
       tables.withLock { if $0.failure == nil { $0.failure = error } }
@@ -26,10 +26,12 @@ extension VHDXImage {
   }
 
   /// What lies below `end` in use by tables or blocks. Errors: damaged, when two blocks share a place.
-  func spaceInUse(below end: UInt64) throws(ImageError) -> SpaceUse {
+  ///
+  /// `inSession`: a session that began with the file ending at `end` may have changed the table since.
+  func spaceInUse(below end: UInt64, inSession: Bool) throws(ImageError) -> SpaceUse {
     var used = SpaceUse(fileSize: end)
     for range in structures { _ = used.add(range) }
-    let (overlay, fileSize, isWriting) = tables.withLock { ($0.overlay, $0.wholeFileSize, $0.isWriting) }
+    let (overlay, fileSize) = tables.withLock { ($0.overlay, $0.wholeFileSize) }
     let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 4096)
     defer { buffer.deallocate() }
     var index: UInt64 = 0
@@ -45,10 +47,10 @@ extension VHDXImage {
       for number in 0..<count {
         let entry = BlockTableEntry(rawValue: UnsafeRawBufferPointer(part).littleEndian(at: Int(number * 8)))
         // Entries that this session changed since may be read old or new: either way the place is not handed out,
-        // because room that was given up becomes free only when its release is reclaimed.
+        // because room that was given up becomes free only when its release is reclaimed (see `SpaceMap.adopt`).
         // What lies behind the end was put there by this session, if there is one, and is known.
-        if entry.rawValue == 0 || isWriting && entry.offset >= end { continue }
-        try add(entry, index: index + number, fileSize: fileSize, to: &used)
+        if entry.rawValue == 0 || inSession && entry.offset >= end { continue }
+        try add(entry, index: index + number, end: end, fileSize: fileSize, to: &used)
       }
       index += count
     }
@@ -56,7 +58,7 @@ extension VHDXImage {
   }
 
   private func add(
-    _ entry: BlockTableEntry, index: UInt64, fileSize: UInt64, to used: inout SpaceUse
+    _ entry: BlockTableEntry, index: UInt64, end: UInt64, fileSize: UInt64, to used: inout SpaceUse
   ) throws(ImageError) {
     let isBitmap = geometry.isBitmap(index: index)
     let length = isBitmap ? VHDXFormat.mebibyte : blockSize
@@ -77,10 +79,21 @@ extension VHDXImage {
           "a block at \(entry.offset) shares its place with another or with the file's tables, so writing one would change the other")
       }
     case .undefined, .unmapped:
-      // A soft anchor: room that the block may have back.
-      if range.upperBound <= fileSize { _ = used.add(range) }
+      // A soft anchor: room that the block may have back, or gives up when it is written.
+      guard entry.offset != 0, isAnchorPossible(range, below: end) else { return }
+      guard used.add(range) else {
+        throw notWritten(
+          "an unmapped block's room at \(entry.offset) is another's too, so giving it up would change the other")
+      }
     default: break
     }
+  }
+
+  /// Whether a soft anchor names room in the file as it was opened, which alone is known to be nobody else's. Any other
+  /// is passed over, as if there were none.
+  func isAnchorPossible(_ range: Range<UInt64>, below end: UInt64) -> Bool {
+    let fileEnd = (end + VHDXFormat.mebibyte - 1) / VHDXFormat.mebibyte * VHDXFormat.mebibyte
+    return range.upperBound <= fileEnd && !structures.contains { $0.overlaps(range) }
   }
 
   private func notWritten(_ what: String) -> ImageError {

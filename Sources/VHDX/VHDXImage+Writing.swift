@@ -66,6 +66,8 @@ extension VHDXImage {
       if within + run.length >= length,
         try areBitsSet(block: block, at: block << blockShift, length: length, &tables, access) == true
       {
+        // Loading bitmap pages may have pushed the entry's page out.
+        guard try self.entry(geometry.payloadIndex(block), &tables, access) != nil else { return nil }
         setEntry(geometry.payloadIndex(block), BlockTableEntry(.fullyPresent, offset: entry.offset), &tables)
       }
       return ()
@@ -137,10 +139,14 @@ extension VHDXImage {
   }
 
   /// A block that was undefined or unmapped may have kept its old room: it is free once the table says so on the medium.
+  /// Before the whole table was looked through nobody knows whether the room is the block's alone: then it is left.
   func releaseAnchor(_ old: BlockTableEntry, _ tables: inout Tables) {
-    guard old.state == .undefined || old.state == .unmapped, old.offset >= structuresEnd else { return }
-    tables.space.release(
-      old.offset..<(old.offset + blockSize), epoch: gate.current, change: tables.changes)
+    guard old.state == .undefined || old.state == .unmapped, old.offset != 0, tables.space.isAdopted,
+      old.offset <= VHDXFormat.maximumFileOffset
+    else { return }
+    let room = old.offset..<(old.offset + blockSize)
+    guard isAnchorPossible(room, below: tables.space.initialEnd) else { return }
+    tables.space.release(room, epoch: gate.current, change: tables.changes)
   }
 
   /// Makes a few holes read as zero, for blocks to come.
