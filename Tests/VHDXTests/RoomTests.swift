@@ -103,6 +103,55 @@ struct RoomTests {
     #expect(file.operationCount == 0)
   }
 
+  /// A disk with a table too long to be looked through before the first change; its last block may be there, cut where
+  /// the disk ends.
+  static func longTable(hasLastBlock: Bool) throws -> SparseBytes {
+    let double = RecordedFile()
+    let blocks: UInt64 = 1 << 19
+    let size = (blocks * 2 + 1) << 20
+    try VHDXImage.create(
+      HostFile(path: "new", double: double), VHDXCreation(kind: .dynamic, virtualSize: size, blockSize: 2 << 20))
+    var contents = double.contents
+    guard hasLastBlock else { return contents }
+    try set(BlockTableEntry(.fullyPresent, offset: contents.size), block: blocks, in: &contents)
+    contents.resize(to: contents.size + 1 << 20)
+    return contents
+  }
+
+  @Test("New blocks keep clear of a last block that reaches beyond the file, before the table was looked through")
+  func cutLastBlock() throws {
+    let (image, _) = try SessionTests.image(try RoomTests.longTable(hasLastBlock: true))
+    try image.beginWriting()
+    try SessionTests.write(image, pattern(seed: 1, count: 4096), at: 0)
+    let last = try image.locate(image.virtualSize - 1, limit: 1, mayWait: true).fileOffset / (1 << 20) * (1 << 20)
+    let first = try image.locate(0, limit: 1, mayWait: true).fileOffset
+    #expect(first >= last + 2 << 20)
+    try image.commit()
+    try image.scanSpace()
+    try image.finishWriting()
+  }
+
+  @Test("Room given up before the look is made zero before it is another block's, and not after")
+  func reclaimedAfterTheLook() throws {
+    let (made, file) = try SessionTests.image(try RoomTests.longTable(hasLastBlock: false))
+    try made.beginWriting()
+    try SessionTests.write(made, pattern(seed: 1, count: 4096), at: 0)
+    try made.finishWriting()
+    let (image, _) = try SessionTests.image(file.contents)
+    try image.beginWriting()
+    // An operation is under way all the time, so that the room cannot be reclaimed at once.
+    let entered = image.gate.enter()
+    #expect(try image.zero(at: 0, limit: 2 << 20).kind == .done)
+    for _ in 0..<3 { try image.commit() }
+    try image.scanSpace()
+    let written = pattern(seed: 2, count: 4096)
+    try SessionTests.write(image, written, at: 4 << 20)
+    image.gate.leave(entered)
+    for _ in 0..<3 { try image.commit() }
+    #expect(try RoomTests.read(image, at: 4 << 20, count: 4096) == written)
+    try image.finishWriting()
+  }
+
   @Test("The block that becomes whole may have been pushed out of the cache while its bits were looked at")
   func fullCache() throws {
     let double = RecordedFile()
