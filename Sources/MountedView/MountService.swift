@@ -55,6 +55,7 @@ public enum MountService {
       failure = error
       log.error("\(error.description)")
     }
+    failure = server.loss ?? failure
     server.connection.destroy()
     farewell.tell(failure)
     log.info("\(escaped(options.mountPoint)): ended\(failure == nil ? ", everything is written" : "")")

@@ -126,7 +126,14 @@ extension Server {
         openFiles.forget(file)
       }
       file.image.openFiles.subtract(1, ordering: .acquiringAndReleasing)
-      note(image: file.image) { () throws(ImageError) in try file.handle.close() }
+      note(image: file.image) { () throws(ImageError) in
+        do throws(ImageError) {
+          try file.handle.close()
+        } catch {
+          if file.isWritable { noteLoss(error) }
+          throw error
+        }
+      }
       fileEnded()
     case nil: break
     }

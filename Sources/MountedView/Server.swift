@@ -27,6 +27,7 @@ final class Server: @unchecked Sendable {
 
   let connection = Connection()
   private let lastFileClosedAction = Mutex<(@Sendable () -> Void)?>(nil)
+  private let firstLoss = Mutex<ImageError?>(nil)
 
   // MARK: The serving thread's own
 
@@ -59,6 +60,16 @@ final class Server: @unchecked Sendable {
 
   func lastFileClosed() {
     lastFileClosedAction.withLock { $0 }?()
+  }
+
+  /// The first failure to bring home what was written to a disk that was then closed; nil when there was none.
+  ///
+  /// Those who wait for the end of the mount are told: whoever closed the disk may not have been, as a loop
+  /// device is not.
+  var loss: ImageError? { firstLoss.withLock { $0 } }
+
+  func noteLoss(_ error: ImageError) {
+    firstLoss.withLock { $0 = $0 ?? error }
   }
 
   /// Makes durable what was written to every disk that is open for writing. Failures are noted and logged.

@@ -8,6 +8,9 @@ struct ByteCount: ExpressibleByArgument, Equatable {
 
   init(bytes: UInt64) { self.bytes = bytes }
 
+  /// As `--help` shows a default.
+  var defaultValueDescription: String { "\(bytes)" }
+
   init?(argument: String) {
     let digits = argument.prefix { ("0"..."9").contains($0) }
     guard let number = UInt64(digits), let shift = ByteCount.shift(of: argument.dropFirst(digits.count))

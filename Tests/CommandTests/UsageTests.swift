@@ -32,6 +32,8 @@ struct UsageTests {
     #expect(result.status == 0)
     #expect(result.output.contains("OVERVIEW: "))
     #expect(result.output.contains("EXAMPLES\n  vhdfs \(command) "))
+    // A default is shown as it is typed.
+    #expect(!result.output.contains("ByteCount("))
     #expect(result.errors.isEmpty)
   }
 

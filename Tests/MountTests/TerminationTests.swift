@@ -22,6 +22,39 @@ extension MountTests {
       try Oracles.compare(workspace.image(name), kind, with: model)
     }
 
+    /// What was written and could not be brought home, because the host was full, is told to whoever unmounts; the
+    /// close alone may have told nobody.
+    @Test func lossOnAFullHostIsToldAtTheEnd() throws {
+      let workspace = try Workspace()
+      let full = try workspace.root.directory("full")
+      try runChecked(["mount", "-t", "tmpfs", "-o", "size=16m", "none", full])
+      defer { _ = try? run(["umount", "-l", full]) }
+      var last: ProgramResult?
+      // On a slow machine the commit that comes by itself may find room before the host is full: try again.
+      for _ in 0..<5 {
+        unlink(full + "/a.vhd")
+        try Vhdfs.create(full + "/a.vhd", ["--size", "64M"])
+        let mount = try VhdfsMount([full], at: workspace.mountPoint, keeping: workspace)
+        do {
+          let file = try OpenFile(mount.file("a.vhd"), O_RDWR)
+          let bytes = pattern(seed: 1, count: 65536)
+          let refused = stride(from: 0, to: 64 << 20, by: bytes.count).contains {
+            pwrite(file.descriptor, bytes, bytes.count, off_t($0)) < 0
+          }
+          #expect(refused)
+        }
+        let result = try Vhdfs.run(["unmount", mount.path])
+        last = result
+        #expect(!VhdfsMount.isMountPoint(mount.path))
+        if result.status != 0 { break }
+      }
+      let ended = try #require(last)
+      #expect(ended.status == 10, "\(ended.summary)")
+      #expect(ended.errors.contains("No space left on device"), "\(ended.summary)")
+      // Nothing of it is damaged.
+      #expect(try Vhdfs.run(["map", full + "/a.vhd"]).succeeded)
+    }
+
     /// Under a mounted file system, SIGTERM lets all go on to the last release, and then ends cleanly.
     @Test(.requiresLoopDevice, arguments: ImageKind.main)
     func terminationUnderALoadedFileSystem(kind: ImageKind) throws {
