@@ -1,5 +1,4 @@
 import Storage
-import SystemPackage
 import VirtualDisk
 
 extension DiskCreation {
@@ -9,9 +8,8 @@ extension DiskCreation {
     // First the lock: what is read after it stays true.
     let file = try HostFile.open(parent, writable: false)
     _ = try file.lock(.reader)
-    let name = FilePath(parent).lastComponent?.string ?? parent
     let library = try DiskLibrary(sources: [parent], parentDirectories: parentDirectories, isReadOnly: true)
-    let links = try library.chain(of: name)
+    let links = try library.chain(of: library.onlyName())
     for link in links {
       if case .failure(let error) = link.facts { throw error }
     }

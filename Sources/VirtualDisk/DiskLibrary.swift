@@ -70,6 +70,17 @@ public final class DiskLibrary: Sendable {
     return Array(Set(paths)).sorted()
   }
 
+  /// The name of the image that the only SOURCE is. A link leads to a file that may have another name than the link.
+  ///
+  /// Errors: `.invalidParameter` where that is a directory.
+  public func onlyName() throws(ImageError) -> String {
+    switch sources[0] {
+    case .file(let reference): return reference.name
+    case .directory(let directory):
+      throw ImageError(.invalidParameter, "\(escaped(directory.path)): is a directory; name an image in it")
+    }
+  }
+
   /// Every file that the sources offer now; a file named twice counts once. Waits.
   func references() -> [ImageReference] {
     var result: [ImageReference] = []

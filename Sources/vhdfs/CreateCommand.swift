@@ -97,25 +97,31 @@ struct CreateCommand: ParsableCommand {
     try creation.run()
     tellOfParentElsewhere()
     if json {
-      let directories = parents + (parent.map { [FilePath($0).removingLastComponent().string] } ?? [])
+      let directories = parents + [parentDirectory].compactMap(\.self)
       let library = try DiskLibrary(sources: [image], parentDirectories: directories, isReadOnly: true)
-      let entry = try library.entry(named: FilePath(image).lastComponent?.string ?? image)
+      let entry = try library.entry(named: library.onlyName())
       try StandardOutput.write(InfoReport(entry).bytes(as: .json))
     }
   }
 
   /// A child is mounted with its parent only where that may be looked for.
   private func tellOfParentElsewhere() {
-    guard let parent else { return }
-    func directory(_ path: String) -> String? {
-      let directory = FilePath(path).removingLastComponent()
-      guard let resolved = realpath(directory.isEmpty ? "." : directory.string, nil) else { return nil }
-      defer { free(resolved) }
-      return String(cString: resolved)
-    }
-    guard let place = directory(parent), place != directory(image) else { return }
+    guard let place = parentDirectory, let here = resolved(image),
+      place != FilePath(here).removingLastComponent().string
+    else { return }
     complain(
       "note: the parent is in another directory; name it when you use the child: --parents \(escaped(place))")
+  }
+
+  /// Where the parent lies, links to it followed.
+  private var parentDirectory: String? {
+    parent.flatMap(resolved).map { FilePath($0).removingLastComponent().string }
+  }
+
+  private func resolved(_ path: String) -> String? {
+    guard let resolved = realpath(path, nil) else { return nil }
+    defer { free(resolved) }
+    return String(cString: resolved)
   }
 
   private var formatByName: CreatedFormat? {

@@ -1,6 +1,5 @@
 import ArgumentParser
 import Storage
-import SystemPackage
 import VirtualDisk
 
 /// What the commands that look at one image have in common.
@@ -16,9 +15,6 @@ struct ImageArguments: ParsableArguments {
     ),
     completion: .directory)
   var parents: [String] = []
-
-  /// The image's name without directories.
-  var name: String { FilePath(image).lastComponent?.string ?? image }
 
   /// A library of this one image, by which nothing is opened for writing. Doubts are told on the standard error.
   func openLibrary() throws(ImageError) -> DiskLibrary {

@@ -37,12 +37,13 @@ struct InfoCommand: ParsableCommand {
       return answer
     }
     let library = try arguments.openLibrary()
-    let entry = try library.entry(named: arguments.name)
+    let name = try library.onlyName()
+    let entry = try library.entry(named: name)
     if case .failure(let error) = entry.facts { throw error }
     var parentPath: String?
     if case .success(let facts) = entry.facts, facts.type == .differencing {
       // Where the parent was found says more than where the image thinks it is; a broken chain is told by --chain.
-      let links = try library.chain(of: arguments.name)
+      let links = try library.chain(of: name)
       if links.count > 1, case .success = links[1].facts { parentPath = links[1].path }
     }
     return InfoReport(entry, parentPath: parentPath).bytes(as: format)
@@ -52,7 +53,8 @@ struct InfoCommand: ParsableCommand {
     if let answer = RunningMount.answer(about: arguments.image, "chain?format=\(format.rawValue)") {
       return answer
     }
-    let links = try arguments.openLibrary().chain(of: arguments.name)
+    let library = try arguments.openLibrary()
+    let links = try library.chain(of: library.onlyName())
     if links.count == 1, case .failure(let error) = links[0].facts { throw error }
     return ChainReport(links).bytes(as: format)
   }

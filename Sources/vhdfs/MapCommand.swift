@@ -34,7 +34,7 @@ struct MapCommand: ParsableCommand {
     if let length { question += "&length=\(length.bytes)" }
     if try RunningMount.copyAnswer(about: arguments.image, question) { return }
     let library = try arguments.openLibrary()
-    let handle = try library.open(arguments.name, access: .read)
+    let handle = try library.open(library.onlyName(), access: .read)
     let disk = handle.disk
     let length = length?.bytes ?? (offset.bytes <= disk.size ? disk.size - offset.bytes : 0)
     guard offset.bytes <= disk.size, length <= disk.size - offset.bytes else {

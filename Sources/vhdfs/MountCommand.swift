@@ -55,6 +55,10 @@ struct MountCommand: ParsableCommand {
 
   func validate() throws {
     guard paths.count >= 2 else { throw ValidationError("A SOURCE and a DIRECTORY to mount on are needed.") }
+    // Made absolute, an empty word (a script's variable that was not set) would be the current directory.
+    guard !paths.contains("") && !parents.contains("") else {
+      throw ValidationError("An empty word names no file and no directory.")
+    }
   }
 
   func run() throws {

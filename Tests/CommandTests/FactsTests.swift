@@ -33,6 +33,33 @@ struct FactsTests {
     #expect(lines.contains("read_only 0"))
   }
 
+  /// A link may have another name than the image, and lie in another directory.
+  @Test func anImageBehindALink() throws {
+    let path = directory.file("image.vhdx")
+    let link = try directory.directory("elsewhere") + "/link.vhdx"
+    try Vhdfs.create(path, ["--size", "4M"])
+    #expect(symlink(path, link) == 0)
+    #expect(try Vhdfs.runChecked(["info", link]).hasPrefix("path \(path)\n"))
+    #expect(try Vhdfs.runChecked(["info", "--chain", link]).contains("path \(path)\n"))
+    #expect(try Vhdfs.runChecked(["map", link]).hasSuffix("# processed 4194304\n"))
+    let child = directory.file("child.vhdx")
+    try Vhdfs.create(child, ["--parent", link])
+    #expect(try Vhdfs.runChecked(["map", child]).contains("# file 1 \(path)\n"))
+    // With names that say no directory.
+    let made = try runChecked([
+      "sh", "-c", "cd \"$1\" && \"$2\" create --json --parent image.vhdx second.vhdx", "sh", directory.path,
+      Vhdfs.program,
+    ])
+    #expect(try object(made)["type"] as? String == "differencing")
+  }
+
+  @Test func aDirectoryIsNoImage() throws {
+    let result = try Vhdfs.run(["info", directory.path])
+    #expect(result.status == 15)
+    #expect(result.errors.contains("is a directory"), "\(result.summary)")
+    #expect(result.output.isEmpty)
+  }
+
   @Test(.requiresPrograms("script"))
   func atATerminalSizesAreInWordsToo() throws {
     let path = directory.file("a.vhdx")

@@ -10,7 +10,7 @@ struct UsageTests {
     ["create", "--type", "differencing", "--size", "1G", "a.vhdx"],
     ["create", "--type", "fixed", "--parent", "b.vhdx", "a.vhdx"],
     ["create", "--type", "odd", "-s", "1G", "a.vhdx"],
-    ["mount", "a.vhdx"], ["unmount"],
+    ["mount", "a.vhdx"], ["mount", "", "m"], ["mount", "a.vhdx", ""], ["unmount"],
   ])
   func whatIsNotUnderstoodIs64(_ words: [String]) throws {
     let result = try Vhdfs.run(words)
