@@ -34,7 +34,8 @@ struct LogScanner {
       continued.insert(next)
     }
     var best: [Entry] = []
-    for first in valid.values where !continued.contains(first.position) {
+    // In the log's order, so that of two sequences with one number the same is taken each time.
+    for first in candidates where valid[first.position] != nil && !continued.contains(first.position) {
       var sequence = [first]
       // Numbers rise at each step, so this cannot go round.
       while let next = successors[sequence[sequence.count - 1].position], let entry = valid[next] {

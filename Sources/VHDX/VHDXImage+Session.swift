@@ -59,7 +59,8 @@ extension VHDXImage {
   }
 
   public func finishWriting() throws(ImageError) {
-    guard isWriting else { return }
+    // A close that failed half-way has no session any more, but is none that succeeded.
+    guard isWriting else { return try failIfFailed() }
     try committer.withLock { (committer) throws(ImageError) in
       while true {
         try commit(&committer)

@@ -98,18 +98,18 @@ extension DiskLibrary {
   func release(_ identity: FileIdentity, _ access: DiskAccess) throws(ImageError) {
     // The long part first, without the lock: others can open their images meanwhile. What is written after this, by
     // somebody who joins, is finished below or when that one ends.
+    // What goes wrong while finishing is told, but the files are closed all the same.
+    var failure: ImageError?
     if access == .write, let entry = open.withLock({ $0.disks[identity] }), entry.writers == 1 {
-      try? entry.disk.finishWriting()
+      do throws(ImageError) { try entry.disk.finishWriting() } catch { failure = error }
     }
     try opening.withLock { (_) throws(ImageError) in
       guard let entry = open.withLock({ open -> OpenDisk? in
         if access == .write { open.disks[identity]?.writers -= 1 } else { open.disks[identity]?.readers -= 1 }
         return open.disks[identity]
       }) else { return }
-      // What goes wrong while finishing is told, but the files are closed all the same.
-      var failure: ImageError?
       if access == .write, entry.writers == 0 {
-        do throws(ImageError) { try entry.disk.finishWriting() } catch { failure = error }
+        do throws(ImageError) { try entry.disk.finishWriting() } catch { failure = failure ?? error }
         maintenance.forget(entry.disk)
         entry.leaf.file.unlockToReader()
       }
