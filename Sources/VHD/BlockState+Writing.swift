@@ -32,6 +32,14 @@ extension BlockState {
         return .done(WriteRun(.unallocated, length: length, diskOffset: offset))
       }
       guard let new = room.take(layout) else { return .room }
+      do throws(ImageError) {
+        // The bitmap is written only at the next commit. On a full host it must be this write that fails, and not
+        // every later flush, of other data too.
+        try file.reserve(at: new, length: layout.bitmapLength)
+      } catch {
+        room.zeroed.append(new)
+        throw error
+      }
       place = new
       tables.clearBitmap(of: block, at: place)
       // In memory the block has its place at once: the room reads as zero and no bit is set, so nothing

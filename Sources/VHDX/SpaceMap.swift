@@ -59,6 +59,9 @@ struct SpaceMap: ~Copyable {
     return place
   }
 
+  /// Undoes the last `allocateAtEnd`, of which nothing was used.
+  mutating func giveBackEnd(_ length: UInt64) { end -= length }
+
   /// Grows a file that ends inside a MiB to the end of it: the rest of that MiB may be handed out as a hole.
   mutating func completeLastMebibyte(_ file: HostFile) throws(ImageError) {
     guard fileSize < end else { return }

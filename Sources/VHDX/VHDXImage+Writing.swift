@@ -124,6 +124,14 @@ extension VHDXImage {
         throw damagedEntry("the sector bitmap of chunk \(chunk) is in the reserved state \(bitmapEntry.state.rawValue)")
       }
       let place = try tables.space.allocateAtEnd(VHDXFormat.mebibyte, file: file)
+      do throws(ImageError) {
+        // The bitmap is written only by commits. On a full host it must be this write that fails, and not every later
+        // flush, of other data too.
+        try file.reserve(at: place, length: VHDXFormat.mebibyte)
+      } catch {
+        tables.space.giveBackEnd(VHDXFormat.mebibyte)
+        throw error
+      }
       setEntry(bitmapIndex, .bitmap(offset: place), &tables)
     }
     // Loading bitmap pages may have pushed the entry's page out.
