@@ -62,17 +62,22 @@ let package = Package(
     .target(name: "TestSystem", path: "Tests/TestSystem"),
     .target(
       name: "TestSupport",
-      dependencies: ["LinuxSystem", "Storage", "TestSystem", .product(name: "SystemPackage", package: "swift-system")],
+      dependencies: [
+        "LinuxSystem", "Storage", "TestSystem", .product(name: "SystemPackage", package: "swift-system"),
+      ],
       path: "Tests/TestSupport", swiftSettings: simulation),
     .testTarget(
-      name: "GuestLayoutTests", dependencies: ["GuestLayout", "Storage", "TestSupport"], swiftSettings: settings),
+      name: "GuestLayoutTests", dependencies: ["GuestLayout", "Storage", "TestSupport"],
+      swiftSettings: settings),
     .testTarget(
       name: "CorpusTests", dependencies: ["VirtualDisk", "Storage", "TestSupport"], swiftSettings: settings),
     .testTarget(
       name: "MountTests", dependencies: ["LinuxSystem", "TestSupport", "TestSystem"], swiftSettings: settings),
     .testTarget(name: "StorageTests", dependencies: ["Storage", "TestSupport"], swiftSettings: settings),
-    .testTarget(name: "VHDTests", dependencies: ["VHD", "Storage", "TestSupport"], swiftSettings: simulation),
-    .testTarget(name: "VHDXTests", dependencies: ["VHDX", "Storage", "TestSupport"], swiftSettings: settings),
+    .testTarget(
+      name: "VHDTests", dependencies: ["VHD", "Storage", "TestSupport"], swiftSettings: simulation),
+    .testTarget(
+      name: "VHDXTests", dependencies: ["VHDX", "Storage", "TestSupport"], swiftSettings: settings),
     .testTarget(
       name: "VirtualDiskTests", dependencies: ["VirtualDisk", "Storage", "VHD", "VHDX", "TestSupport"],
       swiftSettings: simulation),

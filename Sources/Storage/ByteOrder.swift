@@ -37,4 +37,3 @@ extension UnsafeRawBufferPointer {
     return self[0] == 0 && memcmp(baseAddress!, baseAddress! + 1, count - 1) == 0
   }
 }
-

@@ -34,7 +34,9 @@ public struct GUID: Hashable, Sendable, CustomStringConvertible {
     let hex = Array(groups.joined().utf8)
     var bytes = SIMD16<UInt8>(repeating: 0)
     for index in 0..<16 {
-      guard let high = GUID.nibble(hex[index * 2]), let low = GUID.nibble(hex[index * 2 + 1]) else { return nil }
+      guard let high = GUID.nibble(hex[index * 2]), let low = GUID.nibble(hex[index * 2 + 1]) else {
+        return nil
+      }
       bytes[GUID.printOrder[index]] = high << 4 | low
     }
     self.bytes = bytes

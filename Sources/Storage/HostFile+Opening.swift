@@ -20,7 +20,8 @@ extension HostFile {
       let code = Errno(rawValue: errno)
       if code == .fileExists {
         throw ImageError(
-          .invalidParameter, errno: code, "\(escaped(path)): exists already; choose another name or remove it first")
+          .invalidParameter, errno: code,
+          "\(escaped(path)): exists already; choose another name or remove it first")
       }
       throw ImageError(errno: code, "\(escaped(path)): cannot be made: \(code.description)")
     }
@@ -37,7 +38,8 @@ extension HostFile {
     }
     guard status.st_mode & S_IFMT == S_IFREG else {
       close(descriptor)
-      throw ImageError(.notSupported, "\(escaped(path)): is not a regular file; only regular files are opened as images")
+      throw ImageError(
+        .notSupported, "\(escaped(path)): is not a regular file; only regular files are opened as images")
     }
     return try HostFile(path: path, descriptor: descriptor, isWritable: writable)
   }

@@ -75,7 +75,8 @@ extension HostFile {
   /// Writes zeros over the range.
   public func writeZeros(at offset: UInt64, length: UInt64) throws(ImageError) {
     let chunk = 1 << 20
-    let zeros = UnsafeMutableRawBufferPointer.allocate(byteCount: Int(min(UInt64(chunk), length)), alignment: 4096)
+    let zeros = UnsafeMutableRawBufferPointer.allocate(
+      byteCount: Int(min(UInt64(chunk), length)), alignment: 4096)
     defer { zeros.deallocate() }
     zeros.initializeMemory(as: UInt8.self, repeating: 0)
     var done: UInt64 = 0

@@ -25,8 +25,13 @@ extension HostFile {
     guard offset <= UInt64(Int64.max) else { return 0 }
     var done = 0
     while done < buffer.count {
-      let count = pread(descriptor, buffer.baseAddress! + done, buffer.count - done, off_t(offset) + off_t(done))
-      if count > 0 { done += count } else if count == 0 { break } else if errno != EINTR {
+      let count = pread(
+        descriptor, buffer.baseAddress! + done, buffer.count - done, off_t(offset) + off_t(done))
+      if count > 0 {
+        done += count
+      } else if count == 0 {
+        break
+      } else if errno != EINTR {
         throw systemError("reading", at: offset + UInt64(done), errno)
       }
     }
@@ -40,7 +45,9 @@ extension HostFile {
     into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64
   ) throws(ImageError) -> NoWaitOutcome {
     if let double {
-      guard try double.read(into: buffer, at: offset) == buffer.count else { throw endOfFile(buffer.count, at: offset) }
+      guard try double.read(into: buffer, at: offset) == buffer.count else {
+        throw endOfFile(buffer.count, at: offset)
+      }
       return .complete
     }
     guard offset <= UInt64(Int64.max) else { throw endOfFile(buffer.count, at: offset) }
@@ -55,11 +62,16 @@ extension HostFile {
   /// Writes all of `bytes` at `offset`, growing the file where needed. Durable only after `flush`.
   public func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws(ImageError) {
     if let double { return try double.write(bytes, at: offset) }
-    guard offset <= UInt64(Int64.max) - UInt64(bytes.count) else { throw systemError("writing", at: offset, EFBIG) }
+    guard offset <= UInt64(Int64.max) - UInt64(bytes.count) else {
+      throw systemError("writing", at: offset, EFBIG)
+    }
     var done = 0
     while done < bytes.count {
-      let count = pwrite(descriptor, bytes.baseAddress! + done, bytes.count - done, off_t(offset) + off_t(done))
-      if count >= 0 { done += count } else if errno != EINTR {
+      let count = pwrite(
+        descriptor, bytes.baseAddress! + done, bytes.count - done, off_t(offset) + off_t(done))
+      if count >= 0 {
+        done += count
+      } else if errno != EINTR {
         throw systemError("writing", at: offset + UInt64(done), errno)
       }
     }

@@ -43,7 +43,8 @@ public final class HostFile: Sendable {
     self.descriptor = -1
     self.isWritable = isWritable
     self.double = double
-    self.identity = FileIdentity(device: 0, inode: UInt64(UInt(bitPattern: ObjectIdentifier(double).hashValue)))
+    self.identity = FileIdentity(
+      device: 0, inode: UInt64(UInt(bitPattern: ObjectIdentifier(double).hashValue)))
   }
 
   deinit {

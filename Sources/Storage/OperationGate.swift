@@ -49,6 +49,7 @@ public final class OperationGate: Sendable {
   }
 
   private func inside(_ epoch: UInt64) -> Int {
-    epoch & 1 == 1 ? odd.load(ordering: .sequentiallyConsistent) : even.load(ordering: .sequentiallyConsistent)
+    epoch & 1 == 1
+      ? odd.load(ordering: .sequentiallyConsistent) : even.load(ordering: .sequentiallyConsistent)
   }
 }

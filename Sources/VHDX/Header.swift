@@ -79,7 +79,8 @@ struct CurrentHeader {
     buffer.initializeMemory(as: UInt8.self, repeating: 0)
     var found: [Header?] = []
     for slot in 0..<2 {
-      let part = UnsafeMutableRawBufferPointer(rebasing: buffer[(slot * Header.size)..<((slot + 1) * Header.size)])
+      let part = UnsafeMutableRawBufferPointer(
+        rebasing: buffer[(slot * Header.size)..<((slot + 1) * Header.size)])
       let count = try file.readUpTo(part, at: VHDXFormat.headerOffsets[slot])
       found.append(count == Header.size ? Header(UnsafeRawBufferPointer(part)) : nil)
     }
@@ -87,7 +88,8 @@ struct CurrentHeader {
     case (nil, nil):
       throw .damaged(
         file.path, at: VHDXFormat.headerOffsets[0],
-        "both headers are damaged (signature or checksum); the file cannot be used without a copy of one of them")
+        "both headers are damaged (signature or checksum); the file cannot be used without a copy of one of them"
+      )
     case (let first?, nil):
       (header, slot) = (first, 0)
     case (nil, let second?):
@@ -96,7 +98,8 @@ struct CurrentHeader {
       guard first.sequenceNumber != second.sequenceNumber || first == second else {
         throw .damaged(
           file.path, at: VHDXFormat.headerOffsets[0],
-          "both headers carry the sequence number \(first.sequenceNumber) but differ; which one counts cannot be told")
+          "both headers carry the sequence number \(first.sequenceNumber) but differ; which one counts cannot be told"
+        )
       }
       (header, slot) = first.sequenceNumber >= second.sequenceNumber ? (first, 0) : (second, 1)
     }
@@ -116,7 +119,8 @@ struct CurrentHeader {
     guard !overflow else {
       throw ImageError(
         .notSupported,
-        "\(escaped(file.path)): the header's sequence number cannot grow any more; copy the disk to a new image")
+        "\(escaped(file.path)): the header's sequence number cannot grow any more; copy the disk to a new image"
+      )
     }
     next.sequenceNumber = number
     let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Header.size, alignment: 4096)

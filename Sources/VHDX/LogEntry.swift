@@ -55,7 +55,8 @@ struct LogEntryHeader {
 
   /// Sectors that header and descriptors take.
   var descriptorSectors: UInt32 {
-    let (more, _) = descriptorCount.subtractingReportingOverflow(UInt32(LogEntryHeader.descriptorsInFirstSector))
+    let (more, _) = descriptorCount.subtractingReportingOverflow(
+      UInt32(LogEntryHeader.descriptorsInFirstSector))
     guard descriptorCount > UInt32(LogEntryHeader.descriptorsInFirstSector) else { return 1 }
     return 1 + (more - 1) / UInt32(LogEntryHeader.descriptorsPerSector) + 1
   }

@@ -57,7 +57,8 @@ struct LogOverlay {
           dataSectors += 1
         }
         let (end, overflow) = descriptor.fileOffset.addingReportingOverflow(length)
-        guard !overflow, end <= VHDXFormat.maximumFileOffset, descriptor.fileOffset >= VHDXFormat.regionTableOffsets[0],
+        guard !overflow, end <= VHDXFormat.maximumFileOffset,
+          descriptor.fileOffset >= VHDXFormat.regionTableOffsets[0],
           !(descriptor.fileOffset..<end).overlaps(log)
         else {
           throw .damaged(
@@ -112,11 +113,14 @@ struct LogOverlay {
   }
 
   /// Fills `buffer` with what the file at `offset` will hold once the log is replayed.
-  func read(_ file: HostFile, into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(ImageError) {
+  func read(_ file: HostFile, into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64)
+    throws(ImageError)
+  {
     let count = try file.readUpTo(buffer, at: offset)
     let rest = UnsafeMutableRawBufferPointer(rebasing: buffer[count...])
     guard rest.isEmpty || offset + UInt64(buffer.count) <= lastFileOffset else {
-      throw .damaged(file.path, at: offset, "the file ends before the \(buffer.count) bytes that should be here")
+      throw .damaged(
+        file.path, at: offset, "the file ends before the \(buffer.count) bytes that should be here")
     }
     rest.initializeMemory(as: UInt8.self, repeating: 0)
     let end = offset + UInt64(buffer.count)
@@ -140,7 +144,9 @@ struct LogOverlay {
   }
 
   /// Puts a page of 4096 bytes together from its data sector and its descriptor (2.3.1.4).
-  static func load(_ source: Page, _ file: HostFile, into page: UnsafeMutableRawBufferPointer) throws(ImageError) {
+  static func load(_ source: Page, _ file: HostFile, into page: UnsafeMutableRawBufferPointer)
+    throws(ImageError)
+  {
     try file.read(into: page, at: source.sector)
     page.storeLittleEndian(source.leading, at: 0)
     page.storeLittleEndian(source.trailing, at: 4092)
@@ -167,7 +173,8 @@ private struct MaximumHeap {
     var parent = 0
     while true {
       var greatest = parent
-      for child in [2 * parent + 1, 2 * parent + 2] where child < items.count && items[child] > items[greatest] {
+      for child in [2 * parent + 1, 2 * parent + 2]
+      where child < items.count && items[child] > items[greatest] {
         greatest = child
       }
       guard greatest != parent else { return }

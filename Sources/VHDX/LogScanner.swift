@@ -42,7 +42,9 @@ struct LogScanner {
         sequence.append(entry)
       }
       let head = sequence[sequence.count - 1]
-      guard let tail = sequence.firstIndex(where: { $0.position == UInt64(head.header.tail) }) else { continue }
+      guard let tail = sequence.firstIndex(where: { $0.position == UInt64(head.header.tail) }) else {
+        continue
+      }
       if best.isEmpty || head.header.sequenceNumber > best[best.count - 1].header.sequenceNumber {
         best = Array(sequence[tail...])
       }
@@ -56,7 +58,9 @@ struct LogScanner {
     let descriptors = best.reduce(0) { $0 + Int($1.header.descriptorCount) }
     guard descriptors <= VHDXFormat.maximumLogDescriptors else {
       throw ImageError(
-        .notSupported, "\(escaped(file.path)): the log holds \(descriptors) changes; 1,000,000 are the most that are replayed")
+        .notSupported,
+        "\(escaped(file.path)): the log holds \(descriptors) changes; 1,000,000 are the most that are replayed"
+      )
     }
     return best
   }
@@ -94,7 +98,9 @@ struct LogScanner {
     for index in 0..<sectors {
       try readLog(into: sector, at: (entry.position + UInt64(index) * 4096) % logLength)
       if index < descriptorSectors {
-        let first = index == 0 ? 0 : LogEntryHeader.descriptorsInFirstSector + (index - 1) * LogEntryHeader.descriptorsPerSector
+        let first =
+          index == 0
+          ? 0 : LogEntryHeader.descriptorsInFirstSector + (index - 1) * LogEntryHeader.descriptorsPerSector
         let count = index == 0 ? LogEntryHeader.descriptorsInFirstSector : LogEntryHeader.descriptorsPerSector
         for number in first..<min(first + count, Int(entry.header.descriptorCount)) {
           let at = LogEntryHeader.descriptorOffset(number) - index * 4096
@@ -107,7 +113,8 @@ struct LogScanner {
         // Only as many data sectors as data descriptors: an entry has no other contents.
         guard index - descriptorSectors < dataSectors,
           bytes.littleEndian(UInt32.self, at: 0) == VHDXFormat.Signature.dataSector,
-          UInt64(bytes.littleEndian(UInt32.self, at: 4)) << 32 | UInt64(bytes.littleEndian(UInt32.self, at: 4092))
+          UInt64(bytes.littleEndian(UInt32.self, at: 4)) << 32
+            | UInt64(bytes.littleEndian(UInt32.self, at: 4092))
             == entry.header.sequenceNumber
         else { return false }
       }

@@ -100,7 +100,8 @@ struct MetadataTable {
       bytes.storeLittleEndian(UInt32(item.data.count), at: at + 20)
       let flags: UInt32 = (item.isUser ? 1 : 0) | (item.isVirtualDisk ? 2 : 0) | (item.isRequired ? 4 : 0)
       bytes.storeLittleEndian(flags, at: at + 24)
-      UnsafeMutableRawBufferPointer(rebasing: bytes[next..<(next + item.data.count)]).copyBytes(from: item.data)
+      UnsafeMutableRawBufferPointer(rebasing: bytes[next..<(next + item.data.count)]).copyBytes(
+        from: item.data)
       next += item.data.count
     }
   }

@@ -3,7 +3,9 @@ import Storage
 /// Who the parent is, and where it was (2.6.2.6).
 public struct ParentLocator: Sendable, Equatable {
   /// B04AEFB7-D19E-4A81-B789-25B8E9445913, the only locator type there is.
-  static let vhdxType = GUID(bytes: [0xB7, 0xEF, 0x4A, 0xB0, 0x9E, 0xD1, 0x81, 0x4A, 0xB7, 0x89, 0x25, 0xB8, 0xE9, 0x44, 0x59, 0x13])
+  static let vhdxType = GUID(bytes: [
+    0xB7, 0xEF, 0x4A, 0xB0, 0x9E, 0xD1, 0x81, 0x4A, 0xB7, 0x89, 0x25, 0xB8, 0xE9, 0x44, 0x59, 0x13,
+  ])
   /// Ours; the format allows 65,535.
   static let maximumPairs = 256
 
@@ -74,8 +76,10 @@ public struct ParentLocator: Sendable, Equatable {
           Int($0.littleEndian(UInt16.self, at: at + 8)), Int($0.littleEndian(UInt16.self, at: at + 10))
         )
       }
-      guard let key = text(data, keyOffset, keyLength), let value = text(data, valueOffset, valueLength) else {
-        throw .damaged(file, at: place, "pair \(index) of the parent locator is outside it or no proper UTF-16")
+      guard let key = text(data, keyOffset, keyLength), let value = text(data, valueOffset, valueLength)
+      else {
+        throw .damaged(
+          file, at: place, "pair \(index) of the parent locator is outside it or no proper UTF-16")
       }
       // Two values for one key: which one another program would take cannot be known.
       guard pairs.updateValue(value, forKey: key) == nil else {

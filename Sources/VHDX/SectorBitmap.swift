@@ -13,7 +13,9 @@ extension VHDXImage {
     let chunk = geometry.chunk(ofBlock: block)
     guard let entry = try entry(geometry.bitmapIndex(chunk: chunk), &tables, access) else { return nil }
     guard entry.state == .fullyPresent else {
-      throw damagedEntry("block \(block) is partly present, but the sector bitmap of chunk \(chunk) is not (state \(entry.state.rawValue))")
+      throw damagedEntry(
+        "block \(block) is partly present, but the sector bitmap of chunk \(chunk) is not (state \(entry.state.rawValue))"
+      )
     }
     try checkPlace(entry, length: VHDXFormat.mebibyte, what: "the sector bitmap of chunk \(chunk)")
     return entry.offset
@@ -51,7 +53,8 @@ extension VHDXImage {
   /// Sets the bits of [sector, sector + count), all of one block; false when a page is missing (setting may begin
   /// anew: it is idempotent).
   func setBits(
-    bitmapBlock: UInt64, sector: UInt64, count: UInt64, to value: Bool, _ tables: inout Tables, _ access: PageAccess
+    bitmapBlock: UInt64, sector: UInt64, count: UInt64, to value: Bool, _ tables: inout Tables,
+    _ access: PageAccess
   ) throws(ImageError) -> Bool {
     var bit = bit(sector)
     let end = bit + count

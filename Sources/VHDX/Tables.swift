@@ -138,16 +138,21 @@ extension VHDXImage {
     regions.blockTable.offset + (index * 8) & ~UInt64(VHDXFormat.pageSize - 1)
   }
 
-  func entry(_ index: UInt64, _ tables: inout Tables, _ access: PageAccess) throws(ImageError) -> BlockTableEntry? {
+  func entry(_ index: UInt64, _ tables: inout Tables, _ access: PageAccess) throws(ImageError)
+    -> BlockTableEntry?
+  {
     guard let page = try page(pageOfEntry(index), &tables, access) else { return nil }
     return BlockTableEntry(
-      rawValue: UnsafeRawBufferPointer(page).littleEndian(UInt64.self, at: Int(index * 8 % UInt64(VHDXFormat.pageSize))))
+      rawValue: UnsafeRawBufferPointer(page).littleEndian(
+        UInt64.self, at: Int(index * 8 % UInt64(VHDXFormat.pageSize))))
   }
 
   /// Changes entry `index`, whose page the caller has just had from `entry`.
   func setEntry(_ index: UInt64, _ entry: BlockTableEntry, _ tables: inout Tables) {
     let offset = pageOfEntry(index)
-    guard let slot = tables.cache.find(offset) else { preconditionFailure("the page was loaded under this lock") }
+    guard let slot = tables.cache.find(offset) else {
+      preconditionFailure("the page was loaded under this lock")
+    }
     UnsafeMutableRawBufferPointer(start: slot, count: VHDXFormat.pageSize)
       .storeLittleEndian(entry.rawValue, at: Int(index * 8 % UInt64(VHDXFormat.pageSize)))
     tables.markDirty(offset)
@@ -158,7 +163,8 @@ extension VHDXImage {
     switch entry.state {
     case .notPresent, .undefined, .zero, .unmapped: break
     case .fullyPresent: try checkPlace(entry, length: blockSize, what: "block \(block)")
-    case .partiallyPresent where isDifferencing: try checkPlace(entry, length: blockSize, what: "block \(block)")
+    case .partiallyPresent where isDifferencing:
+      try checkPlace(entry, length: blockSize, what: "block \(block)")
     case .partiallyPresent:
       throw damagedEntry("block \(block) is partly present, but the file has no parent")
     default:
@@ -166,7 +172,9 @@ extension VHDXImage {
     }
   }
 
-  func checkPlace(_ entry: BlockTableEntry, length: UInt64, what: @autoclosure () -> String) throws(ImageError) {
+  func checkPlace(_ entry: BlockTableEntry, length: UInt64, what: @autoclosure () -> String)
+    throws(ImageError)
+  {
     let offset = entry.offset
     if offset >= structuresEnd, entry.reservedBits == 0, offset <= VHDXFormat.maximumFileOffset { return }
     guard entry.reservedBits == 0 else { throw damagedEntry("\(what()) has reserved bits set") }

@@ -56,8 +56,10 @@ extension VHDXImage {
     // The places that Windows chooses: log, metadata, block table, one after the other from 1 MiB on.
     let log = (offset: VHDXFormat.mebibyte, length: VHDXFormat.mebibyte)
     let metadata = RegionTable.Region(
-      id: RegionTable.metadataID, offset: 2 * VHDXFormat.mebibyte, length: VHDXFormat.mebibyte, isRequired: true)
-    let tableLength = (geometry.entries * 8 + VHDXFormat.mebibyte - 1) / VHDXFormat.mebibyte * VHDXFormat.mebibyte
+      id: RegionTable.metadataID, offset: 2 * VHDXFormat.mebibyte, length: VHDXFormat.mebibyte,
+      isRequired: true)
+    let tableLength =
+      (geometry.entries * 8 + VHDXFormat.mebibyte - 1) / VHDXFormat.mebibyte * VHDXFormat.mebibyte
     let table = RegionTable.Region(
       id: RegionTable.blockTableID, offset: 3 * VHDXFormat.mebibyte, length: tableLength, isRequired: true)
     let payload = table.offset + table.length
@@ -78,9 +80,11 @@ extension VHDXImage {
   }
 
   private static func check(_ options: VHDXCreation, _ path: String) throws(ImageError) {
-    guard VHDXFormat.blockSizes.contains(options.blockSize), options.blockSize & (options.blockSize - 1) == 0 else {
+    guard VHDXFormat.blockSizes.contains(options.blockSize), options.blockSize & (options.blockSize - 1) == 0
+    else {
       throw ImageError(
-        .invalidParameter, "\(escaped(path)): a block of \(options.blockSize) bytes is not possible; "
+        .invalidParameter,
+        "\(escaped(path)): a block of \(options.blockSize) bytes is not possible; "
           + "take a power of two from 1 MiB to 256 MiB")
     }
     for size in [options.logicalSectorSize, options.physicalSectorSize] where size != 512 && size != 4096 {
@@ -91,13 +95,15 @@ extension VHDXImage {
       options.virtualSize % UInt64(options.logicalSectorSize) == 0
     else {
       throw ImageError(
-        .invalidParameter, "\(escaped(path)): a disk of \(options.virtualSize) bytes is not possible; "
+        .invalidParameter,
+        "\(escaped(path)): a disk of \(options.virtualSize) bytes is not possible; "
           + "take a multiple of \(options.logicalSectorSize), at most 64 TiB")
     }
     if case .differencing(let parent, _) = options.kind {
       let paths = [parent.relativePath, parent.volumePath, parent.absoluteWin32Path].compactMap { $0 }
       guard !paths.isEmpty, paths.allSatisfy({ $0.utf16.count < 32_000 }) else {
-        throw ImageError(.invalidParameter, "\(escaped(path)): the parent needs a path of fewer than 32,000 characters")
+        throw ImageError(
+          .invalidParameter, "\(escaped(path)): the parent needs a path of fewer than 32,000 characters")
       }
     }
   }
@@ -105,7 +111,9 @@ extension VHDXImage {
   private static func writeMetadata(
     _ options: VHDXCreation, isDifferencing: Bool, isFixed: Bool, region: RegionTable.Region, _ file: HostFile
   ) throws(ImageError) {
-    func bytes<T: FixedWidthInteger>(_ value: T) -> [UInt8] { withUnsafeBytes(of: value.littleEndian) { Array($0) } }
+    func bytes<T: FixedWidthInteger>(_ value: T) -> [UInt8] {
+      withUnsafeBytes(of: value.littleEndian) { Array($0) }
+    }
     func item(_ id: GUID, disk: Bool, _ data: [UInt8]) -> MetadataItem {
       MetadataItem(id: id, isUser: false, isVirtualDisk: disk, isRequired: true, data: data)
     }
@@ -121,12 +129,16 @@ extension VHDXImage {
     if case .differencing(let parent, let inherited) = options.kind {
       items.append(item(DiskParameters.Item.parentLocator, disk: false, parent.encode()))
       // What belongs to the disk goes along to its child (2.6.1.2); the known ones were written above.
-      items += inherited.filter { $0.isVirtualDisk && ($0.isUser || !DiskParameters.Item.known.contains($0.id)) }
+      items += inherited.filter {
+        $0.isVirtualDisk && ($0.isUser || !DiskParameters.Item.known.contains($0.id))
+      }
     }
     let total = MetadataTable.tableSize + items.reduce(0) { $0 + $1.data.count }
     guard UInt64(total) <= region.length else {
       throw ImageError(
-        .notSupported, "\(escaped(file.path)): the parent has \(total) bytes of metadata; 1 MiB is the most that a child takes over")
+        .notSupported,
+        "\(escaped(file.path)): the parent has \(total) bytes of metadata; 1 MiB is the most that a child takes over"
+      )
     }
     let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Int(region.length), alignment: 4096)
     defer { buffer.deallocate() }
@@ -151,12 +163,15 @@ extension VHDXImage {
         }
         buffer.storeLittleEndian(entry.rawValue, at: Int(number * 8))
       }
-      try file.write(UnsafeRawBufferPointer(rebasing: buffer[..<Int(count * 8)]), at: table.offset + start * 8)
+      try file.write(
+        UnsafeRawBufferPointer(rebasing: buffer[..<Int(count * 8)]), at: table.offset + start * 8)
     }
   }
 
-  private static func writeRegionTables(_ regions: [RegionTable.Region], _ file: HostFile) throws(ImageError) {
-    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: VHDXFormat.regionTableSize, alignment: 4096)
+  private static func writeRegionTables(_ regions: [RegionTable.Region], _ file: HostFile) throws(ImageError)
+  {
+    let buffer = UnsafeMutableRawBufferPointer.allocate(
+      byteCount: VHDXFormat.regionTableSize, alignment: 4096)
     defer { buffer.deallocate() }
     RegionTable.encode(regions, into: buffer)
     for offset in VHDXFormat.regionTableOffsets { try file.write(UnsafeRawBufferPointer(buffer), at: offset) }
@@ -171,9 +186,12 @@ extension VHDXImage {
     try file.write(UnsafeRawBufferPointer(buffer), at: 0)
   }
 
-  private static func writeHeaders(_ log: (offset: UInt64, length: UInt64), _ file: HostFile) throws(ImageError) {
+  private static func writeHeaders(_ log: (offset: UInt64, length: UInt64), _ file: HostFile)
+    throws(ImageError)
+  {
     var header = Header(
-      fileWriteGUID: .random(), dataWriteGUID: .random(), logLength: UInt32(log.length), logOffset: log.offset)
+      fileWriteGUID: .random(), dataWriteGUID: .random(), logLength: UInt32(log.length), logOffset: log.offset
+    )
     let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Header.size, alignment: 4096)
     defer { buffer.deallocate() }
     for offset in VHDXFormat.headerOffsets {

@@ -75,7 +75,9 @@ extension VHDXImage {
       for key in ordered.prefix(limit) {
         guard let slot = tables.cache.find(key) else { continue }
         pages.append(
-          LoggedPage(fileOffset: key, contents: Array(UnsafeRawBufferPointer(start: slot, count: VHDXFormat.pageSize))))
+          LoggedPage(
+            fileOffset: key, contents: Array(UnsafeRawBufferPointer(start: slot, count: VHDXFormat.pageSize)))
+        )
         tables.cache.hold(key)
       }
       return (pages, ordered.count <= limit ? tables.changes : nil, tables.space.fileSize)
@@ -103,7 +105,8 @@ extension VHDXImage {
     let end = tables.withLock { $0.space.end }
     let entry = LogWriter.entry(
       pages, position: position, sequenceNumber: committer.sequenceNumber + 1, logGUID: committer.logGUID,
-      flushedFileOffset: flushedSize / VHDXFormat.mebibyte * VHDXFormat.mebibyte, lastFileOffset: max(end, structuresEnd))
+      flushedFileOffset: flushedSize / VHDXFormat.mebibyte * VHDXFormat.mebibyte,
+      lastFileOffset: max(end, structuresEnd))
     defer { entry.deallocate() }
     try file.write(UnsafeRawBufferPointer(entry), at: header.logOffset + position)
     // The entry must be whole on stable storage before the first page of it goes to its place.

@@ -9,7 +9,8 @@ extension VHDXImage {
   }
 
   /// Reads bytes that `locate` answered as `logged`. Waits.
-  public func readLogged(into buffer: UnsafeMutableRawBufferPointer, at fileOffset: UInt64) throws(ImageError) {
+  public func readLogged(into buffer: UnsafeMutableRawBufferPointer, at fileOffset: UInt64) throws(ImageError)
+  {
     let overlay = tables.withLock { $0.overlay }
     // Once the log is replayed, its contents are in their places.
     if let overlay {
@@ -70,7 +71,8 @@ extension VHDXImage {
     let index = geometry.payloadIndex(block)
     guard block < geometry.payloadBlocks, let slot = tables.cache.find(pageOfEntry(index)) else { return nil }
     let page = UnsafeRawBufferPointer(start: slot, count: VHDXFormat.pageSize)
-    return BlockTableEntry(rawValue: page.littleEndian(UInt64.self, at: Int(index * 8 % UInt64(VHDXFormat.pageSize))))
+    return BlockTableEntry(
+      rawValue: page.littleEndian(UInt64.self, at: Int(index * 8 % UInt64(VHDXFormat.pageSize))))
   }
 
   /// Cuts a run of data where the log that has not been replayed changes the file, or at the file's end.

@@ -107,7 +107,8 @@ extension VHDXImage {
 
   private func checkWritable(_ header: Header) throws(ImageError) {
     guard file.isWritable else {
-      throw ImageError(.invalidState, errno: .readOnlyFileSystem, "\(escaped(file.path)): was opened for reading only")
+      throw ImageError(
+        .invalidState, errno: .readOnlyFileSystem, "\(escaped(file.path)): was opened for reading only")
     }
     let log = header.logOffset..<(header.logOffset + UInt64(header.logLength))
     guard UInt64(header.logLength) >= VHDXFormat.mebibyte, log.upperBound <= (try file.size()),
@@ -141,7 +142,8 @@ extension VHDXImage {
 
   /// Makes the damaged copy of the region table equal to the good one, through the log as every table.
   private func mendRegionTable(_ copy: Int, _ tables: inout Tables) throws(ImageError) {
-    let contents = UnsafeMutableRawBufferPointer.allocate(byteCount: VHDXFormat.regionTableSize, alignment: 4096)
+    let contents = UnsafeMutableRawBufferPointer.allocate(
+      byteCount: VHDXFormat.regionTableSize, alignment: 4096)
     defer { contents.deallocate() }
     try file.read(into: contents, at: VHDXFormat.regionTableOffsets[1 - copy])
     for start in stride(from: 0, to: contents.count, by: VHDXFormat.pageSize) {

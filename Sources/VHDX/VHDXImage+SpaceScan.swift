@@ -76,14 +76,16 @@ extension VHDXImage {
       }
       guard used.add(range) else {
         throw notWritten(
-          "a block at \(entry.offset) shares its place with another or with the file's tables, so writing one would change the other")
+          "a block at \(entry.offset) shares its place with another or with the file's tables, so writing one would change the other"
+        )
       }
     case .undefined, .unmapped:
       // A soft anchor: room that the block may have back, or gives up when it is written.
       guard entry.offset != 0, isAnchorPossible(range, below: end) else { return }
       guard used.add(range) else {
         throw notWritten(
-          "an unmapped block's room at \(entry.offset) is another's too, so giving it up would change the other")
+          "an unmapped block's room at \(entry.offset) is another's too, so giving it up would change the other"
+        )
       }
     default: break
     }

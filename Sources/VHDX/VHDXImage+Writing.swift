@@ -28,7 +28,8 @@ extension VHDXImage {
             let isWhole = try areBitsSet(block: block, at: offset, length: length, &tables, access)
           else { return nil }
           return WriteRun(
-            isWhole ? .ready : .tracked, length: length, diskOffset: offset, fileOffset: entry.offset + within)
+            isWhole ? .ready : .tracked, length: length, diskOffset: offset, fileOffset: entry.offset + within
+          )
         default:
           guard mayAllocate else { return WriteRun(.unallocated, length: length, diskOffset: offset) }
           // Holes are made to read as zero first, outside the lock.
@@ -117,11 +118,13 @@ extension VHDXImage {
       let sectors = blockSize >> sectorShift
       guard
         try setBits(
-          bitmapBlock: bitmapEntry.offset, sector: block * sectors, count: sectors, to: false, &tables, access)
+          bitmapBlock: bitmapEntry.offset, sector: block * sectors, count: sectors, to: false, &tables, access
+        )
       else { return nil }
     } else {
       guard bitmapEntry.state == .notPresent else {
-        throw damagedEntry("the sector bitmap of chunk \(chunk) is in the reserved state \(bitmapEntry.state.rawValue)")
+        throw damagedEntry(
+          "the sector bitmap of chunk \(chunk) is in the reserved state \(bitmapEntry.state.rawValue)")
       }
       let place = try tables.space.allocateAtEnd(VHDXFormat.mebibyte, file: file)
       do throws(ImageError) {

@@ -51,7 +51,9 @@ public final class VHDXImage: FormatImage {
     let signature = UnsafeMutableRawBufferPointer.allocate(byteCount: 520, alignment: 8)
     defer { signature.deallocate() }
     let count = try file.readUpTo(signature, at: 0)
-    guard count == 520, UnsafeRawBufferPointer(signature).littleEndian(UInt64.self, at: 0) == VHDXFormat.Signature.file else {
+    guard count == 520,
+      UnsafeRawBufferPointer(signature).littleEndian(UInt64.self, at: 0) == VHDXFormat.Signature.file
+    else {
       throw .damaged(file.path, at: 0, "is no VHDX file: the signature \"vhdxfile\" is missing")
     }
     creator = VHDXImage.text(UnsafeRawBufferPointer(rebasing: signature[8..<520]))
@@ -60,11 +62,16 @@ public final class VHDXImage: FormatImage {
     let header = current.header
     let fileSize = try file.size()
     let log = try VHDXImage.logRange(header, file)
-    let overlay = try header.logGUID.isZero ? nil : VHDXImage.readLog(header, file, log: log, fileSize: fileSize)
+    let overlay =
+      try header.logGUID.isZero ? nil : VHDXImage.readLog(header, file, log: log, fileSize: fileSize)
     let wholeSize = max(fileSize, overlay?.lastFileOffset ?? 0)
 
     func read(_ buffer: UnsafeMutableRawBufferPointer, _ offset: UInt64) throws(ImageError) {
-      if let overlay { try overlay.read(file, into: buffer, at: offset) } else { try file.read(into: buffer, at: offset) }
+      if let overlay {
+        try overlay.read(file, into: buffer, at: offset)
+      } else {
+        try file.read(into: buffer, at: offset)
+      }
     }
 
     let table = UnsafeMutableRawBufferPointer.allocate(byteCount: VHDXFormat.regionTableSize, alignment: 4096)
@@ -83,11 +90,13 @@ public final class VHDXImage: FormatImage {
     }
     guard let regions else {
       throw .damaged(
-        file.path, at: VHDXFormat.regionTableOffsets[0], "both region tables are damaged (signature or checksum)")
+        file.path, at: VHDXFormat.regionTableOffsets[0],
+        "both region tables are damaged (signature or checksum)")
     }
     for region in [regions.blockTable, regions.metadata] where region.range.upperBound > wholeSize {
       throw .damaged(
-        file.path, at: region.offset, "the file ends before a region of \(region.length) bytes does; it was cut")
+        file.path, at: region.offset,
+        "the file ends before a region of \(region.length) bytes does; it was cut")
     }
     let metadata = try MetadataTable(file: file.path, region: regions.metadata, read: read)
     let parameters = try DiskParameters(metadata, file: file.path, region: regions.metadata)
@@ -97,7 +106,8 @@ public final class VHDXImage: FormatImage {
     guard geometry.entries * 8 <= regions.blockTable.length else {
       throw .damaged(
         file.path, at: regions.blockTable.offset,
-        "the block table has room for \(regions.blockTable.length / 8) entries; the disk needs \(geometry.entries)")
+        "the block table has room for \(regions.blockTable.length / 8) entries; the disk needs \(geometry.entries)"
+      )
     }
 
     self.regions = regions
@@ -129,7 +139,8 @@ public final class VHDXImage: FormatImage {
     guard isPossible, length > 0 || header.logGUID.isZero else {
       throw .damaged(
         file.path, at: VHDXFormat.headerOffsets[0],
-        "the log is said to lie at \(header.logOffset) with \(length) bytes; both must be multiples of 1 MiB, behind the headers")
+        "the log is said to lie at \(header.logOffset) with \(length) bytes; both must be multiples of 1 MiB, behind the headers"
+      )
     }
     return header.logOffset..<(header.logOffset + length)
   }
@@ -140,23 +151,27 @@ public final class VHDXImage: FormatImage {
     guard header.logVersion == 0 else {
       throw ImageError(
         .notSupported,
-        "\(escaped(file.path)): has changes in a log of version \(header.logVersion); only version 0 can be replayed")
+        "\(escaped(file.path)): has changes in a log of version \(header.logVersion); only version 0 can be replayed"
+      )
     }
     let length = UInt64(header.logLength)
     guard length <= VHDXFormat.maximumLogLength else {
       throw ImageError(
-        .notSupported, "\(escaped(file.path)): has a log of \(length) bytes to replay; 256 MiB are the most that are read")
+        .notSupported,
+        "\(escaped(file.path)): has a log of \(length) bytes to replay; 256 MiB are the most that are read")
     }
     guard log.upperBound <= fileSize else {
       throw .damaged(file.path, at: log.lowerBound, "the file ends before its log does; it was cut")
     }
-    let scanner = LogScanner(file: file, logOffset: log.lowerBound, logLength: length, logGUID: header.logGUID)
+    let scanner = LogScanner(
+      file: file, logOffset: log.lowerBound, logLength: length, logGUID: header.logGUID)
     let sequence = try scanner.activeSequence()
     if let head = sequence.last, head.header.flushedFileOffset > fileSize {
       // Windows 6.2 wrote 0 here in one entry, which never is greater.
       throw .damaged(
         file.path,
-        "the log says that the file had \(head.header.flushedFileOffset) bytes, but it has \(fileSize); it was cut")
+        "the log says that the file had \(head.header.flushedFileOffset) bytes, but it has \(fileSize); it was cut"
+      )
     }
     return try LogOverlay(sequence, scanner: scanner, protecting: log)
   }

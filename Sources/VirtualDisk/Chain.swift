@@ -20,7 +20,8 @@ struct ChainBuilder {
     while let child = found.last, let recorded = child.layer.recordedParent {
       guard found.count < ChainBuilder.maximumDepth else {
         throw ImageError(
-          .notSupported, "\(escaped(child.reference.path)): the chain is longer than \(ChainBuilder.maximumDepth) files")
+          .notSupported,
+          "\(escaped(child.reference.path)): the chain is longer than \(ChainBuilder.maximumDepth) files")
       }
       found.append(try parent(of: child, recorded, chain: found))
     }
@@ -53,7 +54,8 @@ struct ChainBuilder {
     if let first = refused.first {
       throw ImageError(
         first.returnValue, errno: first.errno,
-        "\(escaped(child.reference.path)): its parent (\(tried)) with the identity \(expected) cannot be used", cause: first)
+        "\(escaped(child.reference.path)): its parent (\(tried)) with the identity \(expected) cannot be used",
+        cause: first)
     }
     throw ImageError(
       .fileNotFound,
@@ -69,13 +71,16 @@ struct ChainBuilder {
     if recorded.isRaw, case .raw = parent.layer {
       guard parent.layer.virtualSize == child.layer.virtualSize else {
         throw ImageError(
-          .invalidState, "\(path): is a raw file of \(parent.layer.virtualSize) bytes; the child's disk has \(child.layer.virtualSize)")
+          .invalidState,
+          "\(path): is a raw file of \(parent.layer.virtualSize) bytes; the child's disk has \(child.layer.virtualSize)"
+        )
       }
       return
     }
     guard parent.layer.format == recorded.format else {
       throw ImageError(
-        .invalidState, "\(path): is a \(parent.layer.format.rawValue) file; the parent must be \(recorded.format.rawValue)")
+        .invalidState,
+        "\(path): is a \(parent.layer.format.rawValue) file; the parent must be \(recorded.format.rawValue)")
     }
     let identifier = parent.layer.identifierForChildren
     guard recorded.identifiers.contains(identifier) else {
@@ -88,7 +93,8 @@ struct ChainBuilder {
     guard parent.layer.logicalSectorSize == child.layer.logicalSectorSize else {
       throw ImageError(
         .invalidState,
-        "\(path): has sectors of \(parent.layer.logicalSectorSize) bytes, its child of \(child.layer.logicalSectorSize)")
+        "\(path): has sectors of \(parent.layer.logicalSectorSize) bytes, its child of \(child.layer.logicalSectorSize)"
+      )
     }
     if let recordedTime = recorded.timeStamp, let modified = try? parent.file.status().modified {
       // VHD counts seconds from 2000-01-01 UTC. Copying a file changes its time, so this is no reason to refuse.

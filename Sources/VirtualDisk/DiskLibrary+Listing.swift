@@ -80,7 +80,9 @@ extension DiskLibrary {
   public func chain(of name: String) throws(ImageError) -> [ChainLink] {
     let reference = try reference(named: name)
     func image(_ reference: ImageReference, acceptsRaw: Bool) throws(ImageError) -> SharedImage {
-      if let stamp = reference.stamp, let shared = open.withLock({ $0.images[stamp.identity] }) { return shared.image }
+      if let stamp = reference.stamp, let shared = open.withLock({ $0.images[stamp.identity] }) {
+        return shared.image
+      }
       return try SharedImage.parent(reference, acceptsRaw: acceptsRaw, locks: false, warn: warn)
     }
     let leaf: SharedImage
@@ -122,7 +124,8 @@ extension DiskLibrary {
       guard let inspection = inspect(child), let recorded = inspection.recordedParent else { continue }
       for candidate in search.candidates(recorded, child: child) {
         guard let stamp = candidate.stamp, stamp.identity != inspection.stamp.identity else { continue }
-        guard let identifier = inspect(candidate)?.identifierForChildren, recorded.identifiers.contains(identifier)
+        guard let identifier = inspect(candidate)?.identifierForChildren,
+          recorded.identifiers.contains(identifier)
         else { continue }
         children[stamp.identity, default: []].append(child.name)
         break
@@ -152,7 +155,8 @@ extension DiskLibrary {
     if isReadOnly { return "everything here is read-only" }
     if !children.isEmpty {
       let names = children.sorted().prefix(5).map(escaped).joined(separator: ", ")
-      return "it is the parent of \(names)\(children.count > 5 ? " and others" : ""), which a write would orphan"
+      return
+        "it is the parent of \(names)\(children.count > 5 ? " and others" : ""), which a write would orphan"
     }
     if access(reference.path, W_OK) != 0 {
       return errno == EROFS ? "its file system is read-only" : "the file's permissions do not allow it"

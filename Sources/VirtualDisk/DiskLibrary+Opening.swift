@@ -14,7 +14,8 @@ extension DiskLibrary {
       guard let stamp = reference.stamp else { throw HostFile.openingError(reference.path, ENOENT) }
       if access == .write, let reason = readOnlyReason(reference, stamp: stamp) {
         throw ImageError(
-          .invalidState, errno: .readOnlyFileSystem, "\(escaped(reference.path)): cannot be written: \(reason)")
+          .invalidState, errno: .readOnlyFileSystem,
+          "\(escaped(reference.path)): cannot be written: \(reason)")
       }
       let identity = stamp.identity
       if let existing = open.withLock({ $0.disks[identity] }) {
@@ -25,7 +26,8 @@ extension DiskLibrary {
       var images: [SharedImage] = []
       try ChainBuilder(
         search: search,
-        openParent: { (parent) throws(ImageError) -> SharedImage in try self.openParent(parent, of: leaf) }, warn: warn
+        openParent: { (parent) throws(ImageError) -> SharedImage in try self.openParent(parent, of: leaf) },
+        warn: warn
       ).build(leaf, found: &images)
       for sentence in images.flatMap(\.layer.warnings) { warn(sentence) }
       let maintenance = maintenance
@@ -53,7 +55,8 @@ extension DiskLibrary {
   private func openLeaf(_ reference: ImageReference, _ access: DiskAccess) throws(ImageError) -> SharedImage {
     if let stamp = reference.stamp, let shared = open.withLock({ $0.images[stamp.identity] }) {
       guard access == .read else {
-        throw ImageError(.inUse, "\(escaped(reference.path)): is open as a parent; close its children's disks first")
+        throw ImageError(
+          .inUse, "\(escaped(reference.path)): is open as a parent; close its children's disks first")
       }
       return shared.image
     }
@@ -75,11 +78,13 @@ extension DiskLibrary {
   }
 
   /// A parent's file, shared with every chain that it stands in.
-  private func openParent(_ reference: ImageReference, of leaf: SharedImage) throws(ImageError) -> SharedImage {
+  private func openParent(_ reference: ImageReference, of leaf: SharedImage) throws(ImageError) -> SharedImage
+  {
     guard let stamp = reference.stamp else { throw HostFile.openingError(reference.path, ENOENT) }
     if let shared = open.withLock({ $0.images[stamp.identity] }) {
       if let disk = open.withLock({ $0.disks[stamp.identity] }), disk.writers > 0 {
-        throw ImageError(.inUse, "\(escaped(reference.path)): is being written here, so no child of it can be opened")
+        throw ImageError(
+          .inUse, "\(escaped(reference.path)): is being written here, so no child of it can be opened")
       }
       return shared.image
     }
@@ -104,10 +109,16 @@ extension DiskLibrary {
       do throws(ImageError) { try entry.disk.finishWriting() } catch { failure = error }
     }
     try opening.withLock { (_) throws(ImageError) in
-      guard let entry = open.withLock({ open -> OpenDisk? in
-        if access == .write { open.disks[identity]?.writers -= 1 } else { open.disks[identity]?.readers -= 1 }
-        return open.disks[identity]
-      }) else { return }
+      guard
+        let entry = open.withLock({ open -> OpenDisk? in
+          if access == .write {
+            open.disks[identity]?.writers -= 1
+          } else {
+            open.disks[identity]?.readers -= 1
+          }
+          return open.disks[identity]
+        })
+      else { return }
       if access == .write, entry.writers == 0 {
         do throws(ImageError) { try entry.disk.finishWriting() } catch { failure = failure ?? error }
         maintenance.forget(entry.disk)

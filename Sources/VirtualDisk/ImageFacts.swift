@@ -44,7 +44,8 @@ public struct ImageFacts: Sendable {
   public init(
     format: ImageFormat, type: ImageType, virtualSize: UInt64, hostStatus: HostFileStatus, blockSize: UInt64?,
     logicalSectorSize: UInt32, physicalSectorSize: UInt32, virtualDiskID: GUID, dataWriteGUID: GUID? = nil,
-    parentIdentifier: GUID? = nil, recordedParentPaths: [String] = [], creator: String, logIsDirty: Bool? = nil,
+    parentIdentifier: GUID? = nil, recordedParentPaths: [String] = [], creator: String,
+    logIsDirty: Bool? = nil,
     isInSavedState: Bool? = nil, isAligned4K: Bool
   ) {
     self.format = format

@@ -35,7 +35,8 @@ final class Inspector: Sendable {
 
   private static func inspection(_ stamp: FileStamp, _ layer: Layer) -> Inspection {
     Inspection(
-      stamp: stamp, facts: Result { () throws(ImageError) in try layer.facts() }, recordedParent: layer.recordedParent,
+      stamp: stamp, facts: Result { () throws(ImageError) in try layer.facts() },
+      recordedParent: layer.recordedParent,
       identifierForChildren: layer.identifierForChildren)
   }
 }

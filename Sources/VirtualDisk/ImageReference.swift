@@ -26,7 +26,8 @@ struct ImageReference: Sendable {
     name = String(whole[whole.index(after: slash)...])
     // Told at once, rather than as an image that cannot be read.
     guard stamp != nil else {
-      throw ImageError(.notSupported, "\(escaped(path)): is not a regular file; only regular files are opened as images")
+      throw ImageError(
+        .notSupported, "\(escaped(path)): is not a regular file; only regular files are opened as images")
     }
   }
 

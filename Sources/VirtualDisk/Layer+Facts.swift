@@ -28,10 +28,12 @@ extension Layer {
         blockSize: image.header.map { UInt64($0.blockSize) }, logicalSectorSize: 512, physicalSectorSize: 512,
         virtualDiskID: image.footer.uniqueID, parentIdentifier: image.parent?.parentUniqueID,
         recordedParentPaths: recordedParent?.allPaths ?? [], creator: "\(image.footer.creatorApplication)",
-        isInSavedState: image.footer.isInSavedState, isAligned4K: image.header.map { $0.tableOffset % 4096 == 0 } ?? true)
+        isInSavedState: image.footer.isInSavedState,
+        isAligned4K: image.header.map { $0.tableOffset % 4096 == 0 } ?? true)
     case .raw(_, let size):
       return ImageFacts(
-        format: .vhd, type: .fixed, virtualSize: size, hostStatus: status, blockSize: nil, logicalSectorSize: 512,
+        format: .vhd, type: .fixed, virtualSize: size, hostStatus: status, blockSize: nil,
+        logicalSectorSize: 512,
         physicalSectorSize: 512, virtualDiskID: .zero, creator: "raw", isAligned4K: true)
     }
   }
@@ -54,7 +56,8 @@ extension Layer {
     case .vhd(let image):
       image.parent.map {
         RecordedParent(
-          format: .vhd, identifiers: [$0.parentUniqueID], relativePaths: $0.relativePaths, otherPaths: $0.otherPaths,
+          format: .vhd, identifiers: [$0.parentUniqueID], relativePaths: $0.relativePaths,
+          otherPaths: $0.otherPaths,
           timeStamp: $0.parentTimeStamp == 0 ? nil : $0.parentTimeStamp)
       }
     case .raw: nil

@@ -155,6 +155,7 @@ extension Layer {
   }
 
   private var readOnly: ImageError {
-    ImageError(.invalidState, errno: .readOnlyFileSystem, "\(escaped(file.path)): a raw parent is never written")
+    ImageError(
+      .invalidState, errno: .readOnlyFileSystem, "\(escaped(file.path)): a raw parent is never written")
   }
 }

@@ -14,12 +14,15 @@ struct ParentSearch {
     var found: [ImageReference] = []
     func add(_ directory: ImageDirectory, _ name: String) {
       let path = directory.absolutePath(name)
-      if !found.contains(where: { $0.path == path }) { found.append(ImageReference(directory: directory, name: name)) }
+      if !found.contains(where: { $0.path == path }) {
+        found.append(ImageReference(directory: directory, name: name))
+      }
     }
     let own = child.directory
     let ownFolder = ParentSearch.components(child.path).dropLast()
     for relative in parent.relativePaths {
-      guard let steps = ParentSearch.steps(relative), let target = ParentSearch.walk(Array(ownFolder), steps) else {
+      guard let steps = ParentSearch.steps(relative), let target = ParentSearch.walk(Array(ownFolder), steps)
+      else {
         continue
       }
       // The path must end beneath a directory that may be looked into; it is opened from there.

@@ -12,7 +12,8 @@ extension VirtualDisk {
     defer { gate?.leave(entered) }
     var done = 0
     while done < buffer.count {
-      let (run, depth) = try locate(offset + UInt64(done), limit: UInt64(buffer.count - done), mayWait: mayWait)
+      let (run, depth) = try locate(
+        offset + UInt64(done), limit: UInt64(buffer.count - done), mayWait: mayWait)
       let part = UnsafeMutableRawBufferPointer(rebasing: buffer[done..<(done + Int(run.length))])
       switch run.kind {
       case .zero:
@@ -85,7 +86,8 @@ extension VirtualDisk {
       let (run, depth) = try locate(position, limit: end - position, mayWait: true)
       let isData = run.kind == .data || run.kind == .logged
       let next = MapRun(
-        offset: position, length: run.length, kind: isData ? .data : run.isMapped ? .zero : .unmapped, depth: depth,
+        offset: position, length: run.length, kind: isData ? .data : run.isMapped ? .zero : .unmapped,
+        depth: depth,
         fileOffset: isData ? run.fileOffset : nil)
       if var last = waiting, last.kind == next.kind, last.depth == next.depth,
         last.fileOffset.map({ $0 + last.length }) == next.fileOffset

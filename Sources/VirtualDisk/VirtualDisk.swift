@@ -40,7 +40,9 @@ public final class VirtualDisk: Sendable {
   public func finishWriting() throws(ImageError) { try leaf.finishWriting() }
 
   /// Resolves an offset through the chain: the run, and the depth of the file that decides.
-  func locate(_ offset: UInt64, limit: UInt64, mayWait: Bool, from top: Int = 0) throws(ImageError) -> (Run, Int) {
+  func locate(_ offset: UInt64, limit: UInt64, mayWait: Bool, from top: Int = 0) throws(ImageError) -> (
+    Run, Int
+  ) {
     var limit = limit
     var depth = top
     while depth < layers.count {

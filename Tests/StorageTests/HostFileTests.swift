@@ -38,7 +38,9 @@ struct HostFileTests {
       }
       try file.punch(at: 4096, length: 8192)
       try file.zeroInPlace(at: 20_000, length: 10)
-      for (offset, value) in [(4000, UInt8(7)), (4096, 0), (12_287, 0), (12_288, 7), (20_000, 0), (20_010, 7)] {
+      for (offset, value) in [
+        (4000, UInt8(7)), (4096, 0), (12_287, 0), (12_288, 7), (20_000, 0), (20_010, 7),
+      ] {
         var byte = [UInt8](repeating: 9, count: 1)
         try byte.withUnsafeMutableBytes { try file.read(into: $0, at: UInt64(offset)) }
         #expect(byte[0] == value, "at \(offset)")

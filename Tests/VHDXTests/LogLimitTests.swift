@@ -13,7 +13,8 @@ struct LogLimitTests {
     defer { entry.deallocate() }
     entry.initializeMemory(as: UInt8.self, repeating: 0)
     LogEntryHeader(
-      entryLength: UInt32(entry.count), tail: 0, sequenceNumber: 1, descriptorCount: UInt32(count), logGUID: guid,
+      entryLength: UInt32(entry.count), tail: 0, sequenceNumber: 1, descriptorCount: UInt32(count),
+      logGUID: guid,
       flushedFileOffset: 0, lastFileOffset: 0
     ).encode(into: entry)
     for index in 0..<count {
@@ -30,7 +31,8 @@ struct LogLimitTests {
     return contents
   }
 
-  @Test("A million changes are replayed, one more is refused", arguments: [(1_000_000, true), (1_000_001, false)])
+  @Test(
+    "A million changes are replayed, one more is refused", arguments: [(1_000_000, true), (1_000_001, false)])
   func descriptors(count: Int, isReplayed: Bool) throws {
     let guid = GUID.random()
     let length: UInt64 = 40 << 20

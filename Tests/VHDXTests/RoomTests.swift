@@ -23,7 +23,9 @@ struct RoomTests {
     return result
   }
 
-  @Test("Room that a block gave up is not free before it is reclaimed, though the table does not speak of it any more")
+  @Test(
+    "Room that a block gave up is not free before it is reclaimed, though the table does not speak of it any more"
+  )
   func releasedDuringTheLook() throws {
     var space = SpaceMap(fileSize: 10 * RoomTests.mebibyte)
     let room = (6 * RoomTests.mebibyte)..<(7 * RoomTests.mebibyte)
@@ -69,7 +71,8 @@ struct RoomTests {
     try image.finishWriting()
   }
 
-  @Test("An unmapped block's old place that is another block's: nothing is written", arguments: [true, false])
+  @Test(
+    "An unmapped block's old place that is another block's: nothing is written", arguments: [true, false])
   func anchorOnABlock(anchorFirst: Bool) throws {
     let (made, file) = try SessionTests.image(try SessionTests.dynamic())
     try made.beginWriting()
@@ -90,7 +93,8 @@ struct RoomTests {
     header.logGUID = .random()
     header.sequenceNumber += 1
     let entry = LogWriter.entry(
-      [], position: 0, sequenceNumber: 1, logGUID: header.logGUID, flushedFileOffset: 0, lastFileOffset: 1 << 60)
+      [], position: 0, sequenceNumber: 1, logGUID: header.logGUID, flushedFileOffset: 0,
+      lastFileOffset: 1 << 60)
     defer { entry.deallocate() }
     contents.write(UnsafeRawBufferPointer(entry), at: header.logOffset)
     let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Header.size, alignment: 8)
@@ -110,7 +114,8 @@ struct RoomTests {
     let blocks: UInt64 = 1 << 19
     let size = (blocks * 2 + 1) << 20
     try VHDXImage.create(
-      HostFile(path: "new", double: double), VHDXCreation(kind: .dynamic, virtualSize: size, blockSize: 2 << 20))
+      HostFile(path: "new", double: double),
+      VHDXCreation(kind: .dynamic, virtualSize: size, blockSize: 2 << 20))
     var contents = double.contents
     guard hasLastBlock else { return contents }
     try set(BlockTableEntry(.fullyPresent, offset: contents.size), block: blocks, in: &contents)
@@ -118,12 +123,14 @@ struct RoomTests {
     return contents
   }
 
-  @Test("New blocks keep clear of a last block that reaches beyond the file, before the table was looked through")
+  @Test(
+    "New blocks keep clear of a last block that reaches beyond the file, before the table was looked through")
   func cutLastBlock() throws {
     let (image, _) = try SessionTests.image(try RoomTests.longTable(hasLastBlock: true))
     try image.beginWriting()
     try SessionTests.write(image, pattern(seed: 1, count: 4096), at: 0)
-    let last = try image.locate(image.virtualSize - 1, limit: 1, mayWait: true).fileOffset / (1 << 20) * (1 << 20)
+    let last =
+      try image.locate(image.virtualSize - 1, limit: 1, mayWait: true).fileOffset / (1 << 20) * (1 << 20)
     let first = try image.locate(0, limit: 1, mayWait: true).fileOffset
     #expect(first >= last + 2 << 20)
     try image.commit()
@@ -159,7 +166,8 @@ struct RoomTests {
     try VHDXImage.create(
       HostFile(path: "new", double: double),
       VHDXCreation(
-        kind: .differencing(parent: ParentLocator(linkage: .random(), relativePath: "parent.vhdx"), inherited: []),
+        kind: .differencing(
+          parent: ParentLocator(linkage: .random(), relativePath: "parent.vhdx"), inherited: []),
         virtualSize: size, blockSize: size))
     let (first, file) = try SessionTests.image(double.contents)
     try first.beginWriting()

@@ -87,12 +87,15 @@ struct SessionTests {
   func regionTable(copy: Int) throws {
     var contents = try SessionTests.dynamic()
     let good = SessionTests.bytes(contents, at: VHDXFormat.regionTableOffsets[copy], count: 64 << 10)
-    [UInt8](repeating: 0xFF, count: 700).withUnsafeBytes { contents.write($0, at: VHDXFormat.regionTableOffsets[copy]) }
+    [UInt8](repeating: 0xFF, count: 700).withUnsafeBytes {
+      contents.write($0, at: VHDXFormat.regionTableOffsets[copy])
+    }
     let (image, file) = try SessionTests.image(contents)
     try image.beginWriting()
     try SessionTests.write(image, pattern(seed: 1, count: 512), at: 0)
     try image.finishWriting()
-    #expect(SessionTests.bytes(file.contents, at: VHDXFormat.regionTableOffsets[copy], count: 64 << 10) == good)
+    #expect(
+      SessionTests.bytes(file.contents, at: VHDXFormat.regionTableOffsets[copy], count: 64 << 10) == good)
   }
 
   @Test("Room of an unmapped block is not used again before its release is durable")

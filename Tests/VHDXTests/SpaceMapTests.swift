@@ -16,7 +16,8 @@ struct SpaceMapTests {
     var use = SpaceUse(fileSize: 40 * SpaceMapTests.mebibyte)
     // In use when opened: 0–9, 20, 30–39.
     for range in [0..<10, 20..<21, 30..<40] as [Range<UInt64>] {
-      let isNew = use.add((range.lowerBound * SpaceMapTests.mebibyte)..<(range.upperBound * SpaceMapTests.mebibyte))
+      let isNew = use.add(
+        (range.lowerBound * SpaceMapTests.mebibyte)..<(range.upperBound * SpaceMapTests.mebibyte))
       #expect(isNew)
     }
     #expect(use.add((20 * SpaceMapTests.mebibyte)..<(21 * SpaceMapTests.mebibyte)) == false)
@@ -38,7 +39,8 @@ struct SpaceMapTests {
       } else {
         let range = owned.remove(at: Int.random(in: 0..<owned.count, using: &generator))
         space.release(range, epoch: number, change: number)
-        #expect(space.takeReclaimable(epoch: number + 1, committed: number).isEmpty, "an operation may be inside")
+        #expect(
+          space.takeReclaimable(epoch: number + 1, committed: number).isEmpty, "an operation may be inside")
         #expect(space.takeReclaimable(epoch: number + 2, committed: number - 1).isEmpty, "not durable")
         for free in space.takeReclaimable(epoch: number + 2, committed: number) { space.addFree(free) }
       }

@@ -33,7 +33,8 @@ struct StructureTests {
   @Test("A parent locator is read as it was written")
   func parentLocator() throws {
     let locator = ParentLocator(
-      linkage: .random(), linkage2: .random(), relativePath: ".\\päréñt 😀.vhdx", absoluteWin32Path: "\\\\?\\C:\\x.vhdx")
+      linkage: .random(), linkage2: .random(), relativePath: ".\\päréñt 😀.vhdx",
+      absoluteWin32Path: "\\\\?\\C:\\x.vhdx")
     #expect(try ParentLocator(locator.encode(), file: "x", at: 0) == locator)
   }
 
@@ -41,7 +42,8 @@ struct StructureTests {
   func logEntry(pages: Int) throws {
     let guid = GUID.random()
     let logged = (0..<pages).map {
-      LoggedPage(fileOffset: UInt64(4 << 20) + UInt64($0) * 8192, contents: pattern(seed: UInt64($0), count: 4096))
+      LoggedPage(
+        fileOffset: UInt64(4 << 20) + UInt64($0) * 8192, contents: pattern(seed: UInt64($0), count: 4096))
     }
     let entry = LogWriter.entry(
       logged, position: 0, sequenceNumber: 7, logGUID: guid, flushedFileOffset: 0, lastFileOffset: 8 << 20)

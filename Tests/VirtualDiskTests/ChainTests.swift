@@ -20,11 +20,14 @@ final class ImageFolder {
 
   /// A dynamic VHDX, or a child of `parent` (found at `recorded`).
   func make(
-    _ name: String, size: UInt64 = 4 << 20, linkage: GUID? = nil, recorded: String = "", sectorSize: UInt32 = 512
+    _ name: String, size: UInt64 = 4 << 20, linkage: GUID? = nil, recorded: String = "",
+    sectorSize: UInt32 = 512
   ) throws {
     let file = try HostFile.create("\(path)/\(name)")
     let kind: VHDXCreation.Kind =
-      linkage.map { .differencing(parent: VHDX.ParentLocator(linkage: $0, relativePath: recorded), inherited: []) }
+      linkage.map {
+        .differencing(parent: VHDX.ParentLocator(linkage: $0, relativePath: recorded), inherited: [])
+      }
       ?? .dynamic
     try VHDXImage.create(
       file, VHDXCreation(kind: kind, virtualSize: size, blockSize: 1 << 20, logicalSectorSize: sectorSize))
@@ -81,7 +84,9 @@ struct ChainTests {
     try folder.make("child.vhdx", linkage: linkage, recorded: ".\\parent.vhdx")
     let error = try #require(try folder.failure("child.vhdx"))
     #expect(error.returnValue == .invalidState)
-    for part in ["child.vhdx", "parent.vhdx", linkage.description, try folder.identity("parent.vhdx").description] {
+    for part in [
+      "child.vhdx", "parent.vhdx", linkage.description, try folder.identity("parent.vhdx").description,
+    ] {
       #expect(error.description.contains(part), "\(error)")
     }
   }
@@ -193,7 +198,9 @@ struct ChainTests {
           let handle = try library.open("disk.vhdx", access: number % 3 == 0 ? .read : .write)
           if handle.access == .write {
             let bytes = pattern(seed: UInt64(number), count: 4096)
-            _ = try bytes.withUnsafeBytes { try handle.disk.write($0, at: UInt64(worker) << 20, mayWait: true) }
+            _ = try bytes.withUnsafeBytes {
+              try handle.disk.write($0, at: UInt64(worker) << 20, mayWait: true)
+            }
           }
           try handle.close()
         } catch {

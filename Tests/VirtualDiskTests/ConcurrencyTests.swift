@@ -40,7 +40,8 @@ struct ConcurrencyTests {
             kind: identity.map {
               .differencing(
                 parent: VHDParent(
-                  uniqueID: $0.uniqueID, timeStamp: 0, relativePath: ".\\parent.vhd", absolutePath: "C:\\parent.vhd"))
+                  uniqueID: $0.uniqueID, timeStamp: 0, relativePath: ".\\parent.vhd",
+                  absolutePath: "C:\\parent.vhd"))
             } ?? .dynamic, virtualSize: size, blockSize: 512 << 10))
       }
     }
@@ -59,7 +60,8 @@ struct ConcurrencyTests {
     return ("leaf.\(suffix)", contents)
   }
 
-  @Test("Writers, zeroers, readers and flushers of one disk do not harm one another", arguments: Kind.allCases)
+  @Test(
+    "Writers, zeroers, readers and flushers of one disk do not harm one another", arguments: Kind.allCases)
   func stress(_ kind: Kind) throws {
     let folder = NSTemporaryDirectory() + "vhdfs-concurrency-\(kind.rawValue)-\(getpid())"
     try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
@@ -82,7 +84,9 @@ struct ConcurrencyTests {
         var mine = initial
         var buffer = [UInt8](repeating: 0, count: page)
         for number in 0..<2500 {
-          let offset = (Int.random(in: 0..<(Int(Self.size) / page / workers), using: &generator) * workers + worker) * page
+          let offset =
+            (Int.random(in: 0..<(Int(Self.size) / page / workers), using: &generator) * workers + worker)
+            * page
           let isPart = Int.random(in: 0..<8, using: &generator) == 0
           let start = offset + (isPart ? Int.random(in: 0..<page, using: &generator) : 0)
           let count = isPart ? Int.random(in: 1...(offset + page - start), using: &generator) : page
@@ -96,7 +100,9 @@ struct ConcurrencyTests {
               mine.replaceSubrange(start..<(start + count), with: repeatElement(0, count: count))
               try disk.zero(at: UInt64(start), length: UInt64(count))
             default:
-              _ = try buffer.withUnsafeMutableBytes { try disk.read(into: $0, at: UInt64(offset), mayWait: true) }
+              _ = try buffer.withUnsafeMutableBytes {
+                try disk.read(into: $0, at: UInt64(offset), mayWait: true)
+              }
               if !buffer.elementsEqual(mine[offset..<(offset + page)]) {
                 problems.withLock { $0.append("worker \(worker) step \(number): page at \(offset) differs") }
                 return

@@ -80,7 +80,8 @@ struct CrashTests {
     switch Int.random(in: 0..<20, using: &generator) {
     case 0..<9:
       // Sectors, near a few places so that writes meet.
-      let start = min(place / (1 << 19) * (1 << 19) + Int.random(in: 0..<40, using: &generator) * 4096, size - (1 << 17))
+      let start = min(
+        place / (1 << 19) * (1 << 19) + Int.random(in: 0..<40, using: &generator) * 4096, size - (1 << 17))
       let count = Int.random(in: 1...16, using: &generator) * 4096
       try model.write(pattern(seed: generator.next(), count: count), at: start)
     case 9..<12:
@@ -96,7 +97,9 @@ struct CrashTests {
     case 14..<16:
       try model.zero(at: place, length: min(Int.random(in: 1...300_000, using: &generator), size - place))
     case 16:
-      try model.zero(at: (place >> 20) << 20, length: min((1 << 20) * Int.random(in: 1...2, using: &generator), size - ((place >> 20) << 20)))
+      try model.zero(
+        at: (place >> 20) << 20,
+        length: min((1 << 20) * Int.random(in: 1...2, using: &generator), size - ((place >> 20) << 20)))
     case 17, 18: return try model.flush()
     default: return try model.finish()
     }

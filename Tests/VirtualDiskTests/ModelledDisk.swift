@@ -125,11 +125,15 @@ struct ModelledDisk {
     // Most of the disk is as it was: whole stretches first.
     for start in stride(from: 0, to: size, by: 1 << 16) {
       let stretch = start..<min(start + (1 << 16), size)
-      if found[stretch].withUnsafeBytes({ one in now[stretch].withUnsafeBytes { memcmp(one.baseAddress!, $0.baseAddress!, one.count) == 0 } }) {
+      if found[stretch].withUnsafeBytes({ one in
+        now[stretch].withUnsafeBytes { memcmp(one.baseAddress!, $0.baseAddress!, one.count) == 0 }
+      }) {
         // Equal to what was written last; but where that was not flushed, it is allowed all the same.
         continue
       }
-      for sector in (start / ModelledDisk.sector)..<((stretch.upperBound + ModelledDisk.sector - 1) / ModelledDisk.sector)
+      for sector
+        in (start / ModelledDisk.sector)..<((stretch.upperBound + ModelledDisk.sector - 1)
+        / ModelledDisk.sector)
       where !isAllowed(found, sector: sector) {
         return sector
       }
