@@ -2,11 +2,14 @@ import Glibc
 import SystemPackage
 
 /// One line of the kernel's table of mounts.
-struct MountEntry: Equatable {
-  let mountPoint: String
+public struct MountEntry: Equatable, Sendable {
+  public let mountPoint: String
   /// With the subtype: `fuse.vhdfs`.
-  let type: String
-  let source: String
+  public let type: String
+  /// Of a mount of ours the one SOURCE, an absolute path; or `vhdfs` where there are several.
+  public let source: String
+  /// What the file system itself was told: of a FUSE mount, who made it (`user_id=…`).
+  public let options: [String]
 
   /// `36 35 98:0 /root /point options optional… - type source superoptions`, as in proc_pid_mountinfo(5).
   init?(line: ArraySlice<UInt8>) {
@@ -14,12 +17,16 @@ struct MountEntry: Equatable {
     guard let separator = fields.dropFirst(6).firstIndex(where: { $0.elementsEqual("-".utf8) }),
       fields.count >= separator + 3
     else { return nil }
+    options =
+      fields.count > separator + 3
+      ? fields[separator + 3].split(separator: UInt8(ascii: ",")).map { String(decoding: $0, as: UTF8.self) } : []
     mountPoint = MountEntry.unescaped(fields[4])
     type = MountEntry.unescaped(fields[separator + 1])
     source = MountEntry.unescaped(fields[separator + 2])
   }
 
-  var isOurs: Bool { type == "fuse.vhdfs" }
+  /// A mount of this program's.
+  public var isOurs: Bool { type == "fuse.vhdfs" }
 
   /// Undoes `\040` for a blank, and the like.
   private static func unescaped(_ field: ArraySlice<UInt8>) -> String {
@@ -40,9 +47,10 @@ struct MountEntry: Equatable {
   }
 }
 
-enum MountTable {
+/// The kernel's table of mounts.
+public enum MountTable {
   /// All mounts that this process sees, in the order in which they were made.
-  static var entries: [MountEntry] {
+  public static var entries: [MountEntry] {
     SystemText.bytes(of: "/proc/self/mountinfo").split(separator: UInt8(ascii: "\n")).compactMap(
       MountEntry.init(line:))
   }

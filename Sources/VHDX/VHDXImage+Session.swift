@@ -110,6 +110,12 @@ extension VHDXImage {
       throw ImageError(
         .invalidState, errno: .readOnlyFileSystem, "\(escaped(file.path)): was opened for reading only")
     }
+    // Each session makes a handful of headers; one that ran out of numbers half-way could not be closed.
+    guard header.sequenceNumber < UInt64.max - 1000 else {
+      throw ImageError(
+        .notSupported,
+        "\(escaped(file.path)): the header's sequence number cannot grow any more; copy the disk to a new image")
+    }
     let log = header.logOffset..<(header.logOffset + UInt64(header.logLength))
     guard UInt64(header.logLength) >= VHDXFormat.mebibyte, log.upperBound <= (try file.size()),
       !regions.regions.contains(where: { $0.range.overlaps(log) })

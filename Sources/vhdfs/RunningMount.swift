@@ -1,4 +1,5 @@
 import Glibc
+import MountedView
 import Storage
 import SystemPackage
 
@@ -40,7 +41,7 @@ enum RunningMount {
     defer { free(resolved) }
     let path = String(cString: resolved)
     guard let name = FilePath(path).lastComponent else { return nil }
-    for mount in MountTable.vhdfsMounts() where mount.mayHold(path) {
+    for mount in MountTable.entries where mount.isMine && mount.mayHold(path) {
       let control = FilePath(mount.mountPoint).appending(name).appending("control")
       // The same name is not the same image: the mount says which file it is.
       guard let info = contents(of: control.appending("info")),
