@@ -19,7 +19,8 @@ public struct MountEntry: Equatable, Sendable {
     else { return nil }
     options =
       fields.count > separator + 3
-      ? fields[separator + 3].split(separator: UInt8(ascii: ",")).map { String(decoding: $0, as: UTF8.self) } : []
+      ? fields[separator + 3].split(separator: UInt8(ascii: ",")).map { String(decoding: $0, as: UTF8.self) }
+      : []
     mountPoint = MountEntry.unescaped(fields[4])
     type = MountEntry.unescaped(fields[separator + 1])
     source = MountEntry.unescaped(fields[separator + 2])

@@ -114,7 +114,8 @@ extension VHDXImage {
     guard header.sequenceNumber < UInt64.max - 1000 else {
       throw ImageError(
         .notSupported,
-        "\(escaped(file.path)): the header's sequence number cannot grow any more; copy the disk to a new image")
+        "\(escaped(file.path)): the header's sequence number cannot grow any more; copy the disk to a new image"
+      )
     }
     let log = header.logOffset..<(header.logOffset + UInt64(header.logLength))
     guard UInt64(header.logLength) >= VHDXFormat.mebibyte, log.upperBound <= (try file.size()),

@@ -35,7 +35,9 @@ extension MountTests {
         // The log gets no room before it is written: then the host is full.
         unlink(full + "/a.vhdx")
         try Vhdfs.create(full + "/a.vhdx", ["--size", "64M"])
-        try runChecked(["fallocate", "--punch-hole", "--offset", "1MiB", "--length", "1MiB", full + "/a.vhdx"])
+        try runChecked([
+          "fallocate", "--punch-hole", "--offset", "1MiB", "--length", "1MiB", full + "/a.vhdx",
+        ])
         let mount = try VhdfsMount([full], at: workspace.mountPoint, keeping: workspace)
         do {
           let file = try OpenFile(mount.file("a.vhdx"), O_RDWR)
