@@ -60,6 +60,24 @@ extension MountTests {
       try Oracles.compare(workspace.image(name), kind, with: model)
     }
 
+    /// Nobody asked for it, but what was written 5 seconds ago is in the tables of the file.
+    @Test func tablesAreCommittedWithinFiveSeconds() throws {
+      let workspace = try Workspace()
+      let kinds = ImageKind.typical
+      let names = try kinds.indices.map { try workspace.make(kinds[$0], size: "16M", name: "image\($0)") }
+      let mount = try workspace.mount()
+      let bytes = pattern(seed: 3, count: 8192)
+      let files = try names.map { try OpenFile(mount.file($0), O_RDWR) }
+      for file in files { try file.write(bytes, at: 5 << 20) }
+      usleep(5_200_000)
+      try mount.kill()
+      _ = consume files
+      let again = try workspace.mount()
+      for (name, kind) in zip(names, kinds) {
+        #expect(try OpenFile(again.file(name)).read(at: 5 << 20, count: bytes.count) == bytes, "\(kind)")
+      }
+    }
+
     /// Killed at any moment: every page holds what was last made durable, or something newer that was written there.
     @Test(arguments: ImageKind.typical, [1, 2] as [UInt64])
     func nothingStrangeAfterAKillAtAnyMoment(kind: ImageKind, seed: UInt64) throws {
