@@ -127,6 +127,7 @@ struct CurrentHeader {
     defer { buffer.deallocate() }
     next.encode(into: buffer)
     try file.write(UnsafeRawBufferPointer(buffer), at: VHDXFormat.headerOffsets[1 - slot])
+    // What relies on this header comes after it; the old one is whole until here.
     try file.flush()
     header = next
     slot = 1 - slot

@@ -76,6 +76,7 @@ extension VHDXImage {
     // Everything must be durable before a valid header makes the file an image.
     try file.flush()
     try writeHeaders(log, file)
+    // The caller gives the file its name next, and a name must stand for a whole image.
     try file.flush()
   }
 

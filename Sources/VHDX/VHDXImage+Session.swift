@@ -102,6 +102,7 @@ extension VHDXImage {
       }
       tables.space.didCut(to: size)
     }
+    // Nothing relies on the cut, but a closed file is to have its size for good: another program may grow it next.
     try file.flush()
   }
 
