@@ -66,6 +66,13 @@ let package = Package(
         "LinuxSystem", "Storage", "TestSystem", .product(name: "SystemPackage", package: "swift-system"),
       ],
       path: "Tests/TestSupport", swiftSettings: simulation),
+    .target(
+      name: "Simulation", dependencies: ["VirtualDisk", "Storage", "VHD", "VHDX", "TestSupport"],
+      path: "Tests/Simulation", swiftSettings: simulation),
+    .executableTarget(
+      name: "Simulator",
+      dependencies: ["Simulation", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+      path: "Tests/Simulator", swiftSettings: settings),
     .testTarget(
       name: "GuestLayoutTests", dependencies: ["GuestLayout", "Storage", "TestSupport"],
       swiftSettings: settings),
@@ -79,7 +86,8 @@ let package = Package(
     .testTarget(
       name: "VHDXTests", dependencies: ["VHDX", "Storage", "TestSupport"], swiftSettings: settings),
     .testTarget(
-      name: "VirtualDiskTests", dependencies: ["VirtualDisk", "Storage", "VHD", "VHDX", "TestSupport"],
+      name: "VirtualDiskTests",
+      dependencies: ["Simulation", "VirtualDisk", "Storage", "VHD", "VHDX", "TestSupport"],
       swiftSettings: simulation),
     .testTarget(
       name: "ImageManagementTests", dependencies: ["ImageManagement", "Storage", "VirtualDisk"],

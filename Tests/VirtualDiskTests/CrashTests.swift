@@ -1,78 +1,10 @@
-import Storage
-import Synchronization
+import Simulation
 import TestSupport
 import Testing
-import VHD
-import VHDX
-
-@testable import VirtualDisk
-
-/// What kind of chain a run of the simulation works on.
-enum ChainKind: String, CaseIterable, Sendable {
-  case fixedVHDX, dynamicVHDX, childVHDX, child4KVHDX, grandchildVHDX
-  case fixedVHD, dynamicVHD, childVHD, grandchildVHD
-
-  var isVHD: Bool { self == .fixedVHD || self == .dynamicVHD || self == .childVHD || self == .grandchildVHD }
-  var isFixed: Bool { self == .fixedVHDX || self == .fixedVHD }
-  var parentCount: Int {
-    switch self {
-    case .childVHDX, .child4KVHDX, .childVHD: 1
-    case .grandchildVHDX, .grandchildVHD: 2
-    default: 0
-    }
-  }
-}
 
 @Suite("What a power cut leaves")
 struct CrashTests {
-  static let size = 5 << 20
-
-  /// Makes a chain with known contents: parents with data here and there, and an empty leaf (a fixed one is zero).
-  static func chain(_ kind: ChainKind, seed: UInt64) throws -> ModelledDisk {
-    var model = try ModelledDisk(
-      leaf: try file(kind, parent: nil), parents: [], size: size, contents: .init(repeating: 0, count: size))
-    var parents: [SparseBytes] = []
-    for level in 0..<kind.parentCount {
-      try model.write(pattern(seed: seed &+ UInt64(level), count: 600_000), at: 4096 * (100 + level * 77))
-      try model.write(pattern(seed: seed &+ 9, count: 8192), at: 3 << 20)
-      try model.finish()
-      parents.insert(model.file.contents, at: 0)
-      model = try ModelledDisk(
-        leaf: try file(kind, parent: parents[0]), parents: parents, size: size, contents: model.now)
-    }
-    return model
-  }
-
-  /// A new file of the kind, on `parent` if there is one.
-  static func file(_ kind: ChainKind, parent: SparseBytes?) throws -> RecordedFile {
-    let double = RecordedFile()
-    let file = HostFile(path: "new", double: double)
-    let above = parent.map { HostFile(path: "parent", double: RecordedFile($0)) }
-    if kind.isVHD {
-      let parent = try above.map {
-        VHDParent(
-          uniqueID: try VHDImage($0).footer.uniqueID, timeStamp: 0, relativePath: ".\\parent.vhd",
-          absolutePath: "C:\\parent.vhd")
-      }
-      try VHDImage.create(
-        file,
-        VHDCreation(
-          kind: kind.isFixed ? .fixed(reserve: false) : parent.map { .differencing(parent: $0) } ?? .dynamic,
-          virtualSize: UInt64(size), blockSize: 512 << 10))
-    } else {
-      let parent = try above.map {
-        VHDX.ParentLocator(linkage: try VHDXImage($0).dataWriteGUID, relativePath: ".\\parent.vhdx")
-      }
-      try VHDXImage.create(
-        file,
-        VHDXCreation(
-          kind: kind.isFixed
-            ? .fixed(reserve: false) : parent.map { .differencing(parent: $0, inherited: []) } ?? .dynamic,
-          virtualSize: UInt64(size), blockSize: 1 << 20, logicalSectorSize: kind == .child4KVHDX ? 4096 : 512,
-          physicalSectorSize: 4096))
-    }
-    return double
-  }
+  static let size = ModelledDisk.defaultSize
 
   /// One random step; answers a foreign sector in a state that a power cut during it could have left.
   static func step(_ model: inout ModelledDisk, _ generator: inout SeededGenerator) throws -> Int? {
@@ -110,7 +42,7 @@ struct CrashTests {
   func randomHistory(_ kind: ChainKind) throws {
     for seed in UInt64(1)...4 {
       var generator = SeededGenerator(seed: seed &* 1000 &+ UInt64(kind.rawValue.count))
-      var model = try CrashTests.chain(kind, seed: seed)
+      var model = try ModelledDisk.chain(kind, seed: seed)
       for number in 0..<60 {
         let during = try CrashTests.step(&model, &generator)
         #expect(during == nil, "\(kind) seed \(seed) during step \(number): sector \(during ?? -1)")

@@ -1,11 +1,8 @@
+import Simulation
 import Storage
 import SystemPackage
 import TestSupport
 import Testing
-import VHD
-import VHDX
-
-@testable import VirtualDisk
 
 /// The Nth operation on the host file fails, N upward until a run completes without meeting it.
 @Suite("When the host fails")
@@ -34,7 +31,7 @@ struct FaultTests {
   func eachOperationFails(_ kind: ChainKind, _ code: Errno) throws {
     var number = 0
     while true {
-      var model = try CrashTests.chain(kind, seed: 5)
+      var model = try ModelledDisk.chain(kind, seed: 5)
       model.file.clearSamples()
       let first = model.file.operationCount
       model.file.fail(first + number, .fails(code))

@@ -1,25 +1,23 @@
 import Glibc
 import Storage
 import TestSupport
-import VHDX
-
-@testable import VirtualDisk
+import VirtualDisk
 
 /// A chain in memory beside a model of what it must read as: for each sector the contents at the last flush, and all
 /// that was written to it since.
-struct ModelledDisk {
-  static let sector = 512
+package struct ModelledDisk {
+  package static let sector = 512
 
-  let size: Int
+  package let size: Int
   /// The leaf's file; the parents never change.
-  var file: RecordedFile
-  let parents: [SparseBytes]
-  private(set) var disk: VirtualDisk
-  private(set) var now: [UInt8]
+  package var file: RecordedFile
+  package let parents: [SparseBytes]
+  package private(set) var disk: VirtualDisk
+  package private(set) var now: [UInt8]
   /// What each sector may read as after a power cut; empty: only `now`.
   private var older: [Int: [[UInt8]]] = [:]
 
-  init(leaf: RecordedFile, parents: [SparseBytes], size: Int, contents: [UInt8]) throws {
+  package init(leaf: RecordedFile, parents: [SparseBytes], size: Int, contents: [UInt8]) throws {
     file = leaf
     self.parents = parents
     self.size = size
@@ -28,17 +26,14 @@ struct ModelledDisk {
     leaf.sample(SeededGenerator(seed: 7))
   }
 
-  static func open(_ leaf: RecordedFile, _ parents: [SparseBytes]) throws -> VirtualDisk {
-    let directory = try ImageDirectory("/tmp")
-    var images: [SharedImage] = []
-    for (depth, double) in ([leaf] + parents.map { RecordedFile($0) }).enumerated() {
-      let file = HostFile(path: "layer\(depth)", double: double, isWritable: depth == 0)
-      images.append(SharedImage(ImageReference(directory: directory, name: "layer\(depth)"), try Layer(file)))
-    }
-    return VirtualDisk(images, leaf: images[0], wake: {})
+  package static func open(_ leaf: RecordedFile, _ parents: [SparseBytes]) throws -> VirtualDisk {
+    try VirtualDisk(
+      files: ([leaf] + parents.map { RecordedFile($0) }).enumerated().map { depth, double in
+        HostFile(path: "layer\(depth)", double: double, isWritable: depth == 0)
+      })
   }
 
-  mutating func write(_ bytes: [UInt8], at offset: Int) throws {
+  package mutating func write(_ bytes: [UInt8], at offset: Int) throws {
     remember(offset..<(offset + bytes.count))
     now.replaceSubrange(offset..<(offset + bytes.count), with: bytes)
     remember(offset..<(offset + bytes.count))
@@ -49,7 +44,7 @@ struct ModelledDisk {
     _ = try result.get()
   }
 
-  mutating func zero(at offset: Int, length: Int) throws {
+  package mutating func zero(at offset: Int, length: Int) throws {
     remember(offset..<(offset + length))
     for index in offset..<(offset + length) { now[index] = 0 }
     remember(offset..<(offset + length))
@@ -58,7 +53,7 @@ struct ModelledDisk {
 
   /// Flushes; answers the first foreign sector in a state that a power cut during it could have left.
   @discardableResult
-  mutating func flush() throws -> Int? {
+  package mutating func flush() throws -> Int? {
     try disk.flush()
     let foreign = try firstForeignSectorInSamples()
     older = [:]
@@ -67,14 +62,14 @@ struct ModelledDisk {
 
   /// Closes cleanly; answers as `flush` does.
   @discardableResult
-  mutating func finish() throws -> Int? {
+  package mutating func finish() throws -> Int? {
     try disk.finishWriting()
     let foreign = try firstForeignSectorInSamples()
     older = [:]
     return foreign
   }
 
-  func firstForeignSectorInSamples() throws -> Int? {
+  package func firstForeignSectorInSamples() throws -> Int? {
     for state in file.takeSamples() {
       if let foreign = try firstForeignSector(in: state) { return foreign }
     }
@@ -82,12 +77,12 @@ struct ModelledDisk {
   }
 
   /// Opens the chain anew from what the file holds.
-  mutating func reopen() throws {
+  package mutating func reopen() throws {
     disk = try ModelledDisk.open(file, parents)
   }
 
   /// Goes on from a state that a power cut left: what it reads as is the truth from then on.
-  mutating func adopt(_ state: SparseBytes) throws {
+  package mutating func adopt(_ state: SparseBytes) throws {
     file = RecordedFile(state)
     file.sample(SeededGenerator(seed: UInt64(state.size)))
     try reopen()
@@ -102,7 +97,7 @@ struct ModelledDisk {
     }
   }
 
-  func contents(of disk: VirtualDisk) throws -> [UInt8] {
+  package func contents(of disk: VirtualDisk) throws -> [UInt8] {
     var bytes = [UInt8](repeating: 0xEE, count: size)
     let result: Result<Bool, ImageError> = bytes.withUnsafeMutableBytes { buffer in
       Result { () throws(ImageError) in try disk.read(into: buffer, at: 0, mayWait: true) }
@@ -112,7 +107,7 @@ struct ModelledDisk {
   }
 
   /// The first byte that differs from the model; nil when all agree.
-  func firstDifference() throws -> Int? {
+  package func firstDifference() throws -> Int? {
     let found = try contents(of: disk)
     if found == now { return nil }
     return (0..<size).first { found[$0] != now[$0] }
@@ -120,7 +115,7 @@ struct ModelledDisk {
 
   /// The first sector of a crashed state that reads as none of what it may read as: its old contents, any of the new
   /// ones, or zero where it was written since the flush.
-  func firstForeignSector(in state: SparseBytes) throws -> Int? {
+  package func firstForeignSector(in state: SparseBytes) throws -> Int? {
     let found = try contents(of: try ModelledDisk.open(RecordedFile(state), parents))
     // Most of the disk is as it was: whole stretches first.
     for start in stride(from: 0, to: size, by: 1 << 16) {
