@@ -2,17 +2,9 @@ import Storage
 import Synchronization
 import SystemPackage
 
-/// A host file in memory that knows which of its changes a power cut could undo.
-///
-/// What was written since the last flush may survive or not, each change by itself, in any order, and torn at sectors
-/// of 512 bytes; what was flushed survives. It can also fail the Nth operation.
+/// A host file in memory that keeps a record of its changes, and knows which of them a power cut could undo: see
+/// `RecordedEpoch`. It can also fail the Nth operation.
 public final class RecordedFile: HostFileDouble {
-  public enum Change: Sendable {
-    case write(offset: UInt64, bytes: [UInt8])
-    case resize(UInt64)
-    case zero(offset: UInt64, length: UInt64)
-  }
-
   public enum Fault: Sendable {
     /// The operation fails and does nothing.
     case fails(Errno)
@@ -22,13 +14,21 @@ public final class RecordedFile: HostFileDouble {
 
   private struct State {
     var now = SparseBytes()
-    var stable = SparseBytes()
-    var pending: [Change] = []
+    /// What changed since the last flush.
+    var epoch = RecordedEpoch(base: SparseBytes(), operation: 0)
+    /// Finished epochs, if a record is kept.
+    var epochs: [RecordedEpoch]?
+    /// What the caller is doing.
+    var operation = 0
     var operations = 0
     var flushes = 0
     var faults: [Int: Fault] = [:]
     var sampling: SeededGenerator?
     var samples: [SparseBytes] = []
+
+    mutating func note(_ change: RecordedEpoch.Change) {
+      epoch.entries.append(.init(change: change, operation: operation, sizeAfter: now.size))
+    }
   }
 
   private let state: Mutex<State>
@@ -36,7 +36,7 @@ public final class RecordedFile: HostFileDouble {
   public init(_ contents: SparseBytes = SparseBytes()) {
     var initial = State()
     initial.now = contents
-    initial.stable = contents
+    initial.epoch = RecordedEpoch(base: contents, operation: 0)
     state = Mutex(initial)
   }
 
@@ -45,7 +45,7 @@ public final class RecordedFile: HostFileDouble {
   /// Changes, resizes, punches and flushes so far.
   public var operationCount: Int { state.withLock { $0.operations } }
   public var flushCount: Int { state.withLock { $0.flushes } }
-  public var pendingCount: Int { state.withLock { $0.pending.count } }
+  public var pendingCount: Int { state.withLock { $0.epoch.entries.count } }
 
   /// From now on keeps, at each flush, a state that a power cut just before its end could have left.
   public func sample(_ generator: SeededGenerator) { state.withLock { $0.sampling = generator } }
@@ -72,46 +72,30 @@ public final class RecordedFile: HostFileDouble {
 
   /// A state that a power cut could leave now, chosen by `generator`.
   public func crashState(_ generator: inout SeededGenerator) -> SparseBytes {
-    let (stable, pending) = state.withLock { ($0.stable, $0.pending) }
-    return RecordedFile.crashState(stable, pending, &generator)
+    let epoch = state.withLock { $0.epoch }
+    return epoch.state(epoch.randomChoice(&generator))
   }
 
-  private static func crashState(
-    _ stable: SparseBytes, _ pending: [Change], _ generator: inout SeededGenerator
-  ) -> SparseBytes {
-    var result = stable
-    // Few lost, most lost, or all sides alike: each shows other errors.
-    let share = [0.02, 0.5, 0.98].randomElement(using: &generator) ?? 0.5
-    for change in pending.shuffled(using: &generator, ifTrue: Bool.random(using: &generator)) {
-      let isLost = Double.random(in: 0..<1, using: &generator) < share
-      switch change {
-      case .write(let offset, let bytes):
-        if isLost && Bool.random(using: &generator) { continue }
-        RecordedFile.tear(bytes, offset, isLost: isLost, &result, &generator)
-      case .resize(let size): if !isLost { result.resize(to: size) }
-      case .zero(let offset, let length): if !isLost { result.zero(at: offset, length: length) }
-      }
+  // MARK: - The record
+
+  /// From now on keeps every epoch; `operation` is what the caller says that it is doing.
+  public func record(operation: Int = 0) {
+    state.withLock { state in
+      state.epochs = []
+      state.operation = operation
+      state.epoch.firstOperation = operation
     }
-    return result
   }
 
-  private static func tear(
-    _ bytes: [UInt8], _ offset: UInt64, isLost: Bool, _ result: inout SparseBytes,
-    _ generator: inout SeededGenerator
-  ) {
-    guard isLost else {
-      bytes.withUnsafeBytes { result.write($0, at: offset) }
-      return
-    }
-    var done = 0
-    while done < bytes.count {
-      let step = min(bytes.count - done, 512 - Int((offset + UInt64(done)) % 512))
-      if Bool.random(using: &generator) {
-        bytes.withUnsafeBytes {
-          result.write(UnsafeRawBufferPointer(rebasing: $0[done..<(done + step)]), at: offset + UInt64(done))
-        }
-      }
-      done += step
+  /// What the caller is doing from now on: a number that only rises.
+  public func begin(operation: Int) { state.withLock { $0.operation = operation } }
+
+  /// The epochs so far in which anything changed, the one that no flush has ended yet included.
+  public var epochs: [RecordedEpoch] {
+    state.withLock { state in
+      var last = state.epoch
+      last.lastOperation = state.operation
+      return (state.epochs ?? []) + (last.entries.isEmpty ? [] : [last])
     }
   }
 
@@ -122,15 +106,32 @@ public final class RecordedFile: HostFileDouble {
   }
 
   public func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws(ImageError) {
-    try change(.write(offset: offset, bytes: Array(bytes))) { $0.write(bytes, at: offset) }
+    try change { state in
+      state.now.write(bytes, at: offset)
+      state.note(.write(offset: offset / 512 * 512, bytes: state.now.sectors(around: offset, bytes.count)))
+    }
   }
 
   public func resize(to size: UInt64) throws(ImageError) {
-    try change(.resize(size)) { $0.resize(to: size) }
+    try change { state in
+      state.now.resize(to: size)
+      state.note(.resize)
+    }
   }
 
   public func punch(at offset: UInt64, length: UInt64) throws(ImageError) {
-    try change(.zero(offset: offset, length: length)) { $0.zero(at: offset, length: length) }
+    try change { state in
+      state.now.zero(at: offset, length: length)
+      // The medium takes whole sectors: those that are zeroed in part are written.
+      let end = offset + length
+      let first = (offset + 511) / 512 * 512
+      let last = max(first, end / 512 * 512)
+      if offset < first {
+        state.note(.write(offset: first - 512, bytes: state.now.sectors(around: offset, 1)))
+      }
+      if first < last { state.note(.zero(offset: first, length: last - first)) }
+      if last < end { state.note(.write(offset: last, bytes: state.now.sectors(around: last, 1))) }
+    }
   }
 
   public func flush() throws(ImageError) {
@@ -143,12 +144,15 @@ public final class RecordedFile: HostFileDouble {
       case .liesOnFlush: return
       case nil: break
       }
-      if var generator = state.sampling, !state.pending.isEmpty {
-        state.samples.append(RecordedFile.crashState(state.stable, state.pending, &generator))
+      if var generator = state.sampling, !state.epoch.entries.isEmpty {
+        state.samples.append(state.epoch.state(state.epoch.randomChoice(&generator)))
         state.sampling = generator
       }
-      state.stable = state.now
-      state.pending = []
+      if !state.epoch.entries.isEmpty {
+        state.epoch.lastOperation = state.operation
+        state.epochs?.append(state.epoch)
+      }
+      state.epoch = RecordedEpoch(base: state.now, operation: state.operation)
     }
   }
 
@@ -158,21 +162,26 @@ public final class RecordedFile: HostFileDouble {
 
   public func size() throws(ImageError) -> UInt64 { state.withLock { $0.now.size } }
 
-  private func change(_ change: Change, _ apply: (inout SparseBytes) -> Void) throws(ImageError) {
+  private func change(_ apply: (inout State) -> Void) throws(ImageError) {
     try state.withLock { (state) throws(ImageError) in
       let number = state.operations
       state.operations += 1
       if case .fails(let code) = state.faults[number] {
         throw ImageError(errno: code, "an operation failed as the test asked for")
       }
-      apply(&state.now)
-      state.pending.append(change)
+      apply(&state)
     }
   }
 }
 
-extension Array {
-  fileprivate func shuffled(using generator: inout SeededGenerator, ifTrue: Bool) -> [Element] {
-    ifTrue ? shuffled(using: &generator) : self
+extension SparseBytes {
+  /// The whole sectors that a range touches, as far as the file reaches.
+  fileprivate func sectors(around offset: UInt64, _ count: Int) -> [UInt8] {
+    let start = offset / 512 * 512
+    let end = min(size, (offset + UInt64(count) + 511) / 512 * 512)
+    guard start < end else { return [] }
+    return [UInt8](unsafeUninitializedCapacity: Int(end - start)) { buffer, filled in
+      filled = read(into: UnsafeMutableRawBufferPointer(buffer), at: start)
+    }
   }
 }
