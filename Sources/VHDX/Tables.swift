@@ -14,6 +14,8 @@ struct Tables: ~Copyable {
   /// What a log that has not been replayed says; gone once writing begins.
   var overlay: LogOverlay?
   var isWriting = false
+  /// A clean close waits for the operations under way; new ones begin a session first, or go on with this one.
+  var isFinishing = false
   var space: SpaceMap
   /// Counts changes of tables; room that was released waits for its change to be durable.
   var changes: UInt64 = 0
@@ -40,6 +42,9 @@ struct Tables: ~Copyable {
 
   /// The size that offsets are checked against: with a log to be replayed, the file counts as grown.
   var wholeFileSize: UInt64 { max(space.fileSize, overlay?.lastFileOffset ?? 0) }
+
+  /// Whether a change may begin now.
+  var mayChange: Bool { isWriting && !isFinishing }
 
   mutating func markDirty(_ page: UInt64) {
     cache.markDirty(page)

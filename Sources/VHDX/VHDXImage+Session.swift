@@ -1,12 +1,18 @@
+import Glibc
 import Storage
 
 /// A writing session: from the first change of the file to the clean close.
 extension VHDXImage {
-  public var isWriting: Bool { tables.withLock { $0.isWriting } }
+  public var isWriting: Bool { tables.withLock { $0.mayChange } }
 
   public func beginWriting() throws(ImageError) {
     try committer.withLock { (committer) throws(ImageError) in
-      guard !isWriting else { return }
+      // Whoever waits to close notices, and leaves the session open.
+      let goesOn = tables.withLock { tables -> Bool in
+        tables.isFinishing = false
+        return tables.isWriting
+      }
+      guard !goesOn else { return }
       try failIfFailed()
       try checkWritable(committer.current.header)
       // Blocks that share a place must be found before one of them is written; in a long table they are looked for in
@@ -58,34 +64,60 @@ extension VHDXImage {
     tables.space.keepClear(below: entry.offset + blockSize)
   }
 
+  /// See `FormatImage.finishWriting`. When writing begins again meanwhile, it is a commit.
   public func finishWriting() throws(ImageError) {
     // A close that failed half-way has no session any more, but is none that succeeded.
-    guard isWriting else { return try failIfFailed() }
-    try committer.withLock { (committer) throws(ImageError) in
-      while true {
-        try commit(&committer)
-        // Whoever changes a table after this begins a new session.
-        let isClosed = tables.withLock { (tables) -> Bool in
-          guard tables.cache.dirtyCount == 0 else { return false }
-          tables.isWriting = false
-          return true
-        }
-        if isClosed { break }
+    guard tables.withLock({ $0.isWriting }) else { return try failIfFailed() }
+    do throws(ImageError) {
+      try commit()
+      tables.withLock { $0.isFinishing = true }
+      // What is on its way may still change tables, and may need a commit for that: no lock is held meanwhile.
+      waitForAllUnderWay()
+      try committer.withLock { (committer) throws(ImageError) in
+        guard try endSession(&committer) else { return }
+        // Room that could not be given back is no reason to keep the rest.
+        try? reclaimRoom()
+        try cutUnusedRoom()
       }
-      do throws(ImageError) {
-        // The pages of the last entry must be durable in their places before the header gives up the log.
-        if committer.logIsOpen { try file.flush() }
-        // Twice, so that both headers are fresh (2.2.2).
-        for _ in 0..<2 { try committer.current.update(file) { $0.logGUID = .zero } }
-        committer.logIsOpen = false
-        committer.logGUID = .zero
-      } catch {
-        throw fail(error)
-      }
-      // Room that could not be given back is no reason to keep the rest.
-      try? reclaimRoom()
-      try cutUnusedRoom()
+    } catch {
+      tables.withLock { $0.isFinishing = false }
+      throw error
     }
+  }
+
+  /// Commits what is left and gives the log up; false when writing began again meanwhile.
+  private func endSession(_ committer: inout Committer) throws(ImageError) -> Bool {
+    while true {
+      try commit(&committer)
+      // Whoever changes a table after this begins a new session.
+      let isClosed = tables.withLock { (tables) -> Bool? in
+        guard tables.isFinishing else { return nil }
+        guard tables.cache.dirtyCount == 0 else { return false }
+        tables.isWriting = false
+        tables.isFinishing = false
+        return true
+      }
+      guard let isClosed else { return false }
+      if isClosed { break }
+    }
+    do throws(ImageError) {
+      // The pages of the last entry must be durable in their places before the header gives up the log.
+      if committer.logIsOpen { try file.flush() }
+      // Twice, so that both headers are fresh (2.2.2).
+      for _ in 0..<2 { try committer.current.update(file) { $0.logGUID = .zero } }
+    } catch {
+      throw fail(error)
+    }
+    committer.logIsOpen = false
+    committer.logGUID = .zero
+    return true
+  }
+
+  /// Returns when every operation that had entered the gate has left it.
+  private func waitForAllUnderWay() {
+    let target = gate.current + 2
+    // Under the lock, because steps of the epoch must take turns.
+    while tables.withLock({ _ in gate.advance() }) < target { usleep(100) }
   }
 
   /// Unused room at the end goes back to the host. Only without a live log: an entry's FlushedFileOffset would say

@@ -11,7 +11,7 @@ extension VHDXImage {
       var wantsHoles = false
       let run = try withTables(mayWait: mayWait) { (tables, access) throws(ImageError) -> WriteRun? in
         if let failure = tables.failure { throw failure }
-        guard tables.isWriting, !tables.quietBlocks.contains(block) else {
+        guard tables.mayChange, !tables.quietBlocks.contains(block) else {
           return WriteRun(.unknown, length: length, diskOffset: offset)
         }
         guard tables.cache.dirtyCount < Tables.dirtyLimit else {

@@ -35,7 +35,7 @@ extension VHDXImage {
     let done = WriteRun(.done, length: length, diskOffset: offset)
     return try withTables(mayWait: true) { (tables, access) throws(ImageError) -> WriteRun? in
       if let failure = tables.failure { throw failure }
-      guard tables.isWriting, !tables.quietBlocks.contains(block) else {
+      guard tables.mayChange, !tables.quietBlocks.contains(block) else {
         return WriteRun(.unknown, length: length, diskOffset: offset)
       }
       guard tables.cache.dirtyCount < Tables.dirtyLimit else {

@@ -12,4 +12,7 @@ extension VirtualDisk {
     guard let leaf = images.first else { throw ImageError(.invalidParameter, "a disk needs a file") }
     self.init(images, leaf: leaf, wake: {})
   }
+
+  /// Whether a flush would have tables to write.
+  package var hasUncommittedChanges: Bool { leaf.hasUncommittedChanges }
 }

@@ -187,4 +187,13 @@ extension HostFile {
       return result
     }
   }
+
+  @Test("A new image has nothing to lose")
+  func creation() throws {
+    let double = RecordedFile()
+    try VHDXImage.create(
+      HostFile(path: "new", double: double),
+      VHDXCreation(kind: .dynamic, virtualSize: 8 << 20, blockSize: 1 << 20))
+    #expect(double.pendingCount == 0 && double.flushCount > 0)
+  }
 }
