@@ -171,6 +171,15 @@ struct SessionTests {
       #expect(found == pattern(seed: UInt64(page), count: 512))
     }
   }
+
+  @Test("A new image has nothing to lose")
+  func creation() throws {
+    let double = RecordedFile()
+    try VHDXImage.create(
+      HostFile(path: "new", double: double),
+      VHDXCreation(kind: .dynamic, virtualSize: 8 << 20, blockSize: 1 << 20))
+    #expect(double.pendingCount == 0 && double.flushCount > 0)
+  }
 }
 
 extension HostFile {
@@ -186,14 +195,5 @@ extension HostFile {
       buffer.withUnsafeBytes { result.write($0, at: 0) }
       return result
     }
-  }
-
-  @Test("A new image has nothing to lose")
-  func creation() throws {
-    let double = RecordedFile()
-    try VHDXImage.create(
-      HostFile(path: "new", double: double),
-      VHDXCreation(kind: .dynamic, virtualSize: 8 << 20, blockSize: 1 << 20))
-    #expect(double.pendingCount == 0 && double.flushCount > 0)
   }
 }
