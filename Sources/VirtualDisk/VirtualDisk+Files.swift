@@ -15,4 +15,20 @@ extension VirtualDisk {
 
   /// Whether a flush would have tables to write.
   package var hasUncommittedChanges: Bool { leaf.hasUncommittedChanges }
+
+  /// The same with the parents of another disk, which stay open: `parents` is the disk that the leaf's parent shows.
+  package convenience init(leaf: HostFile, over parents: VirtualDisk?) throws(ImageError) {
+    let reference = ImageReference(directory: try ImageDirectory("/"), name: leaf.path)
+    let image = SharedImage(reference, try Layer(leaf))
+    self.init([image] + (parents?.images ?? []), leaf: image, wake: {})
+  }
+
+  /// What is to be found in the leaf's structure.
+  package func validateLeaf() throws(ImageError) -> ImageFindings {
+    switch leaf {
+    case .vhdx(let image): try image.validate()
+    case .vhd(let image): try image.validate()
+    case .raw: ImageFindings()
+    }
+  }
 }
