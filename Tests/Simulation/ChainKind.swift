@@ -3,7 +3,9 @@ package enum ChainKind: String, CaseIterable, Sendable {
   case fixedVHDX, dynamicVHDX, childVHDX, child4KVHDX, grandchildVHDX
   case fixedVHD, dynamicVHD, childVHD, grandchildVHD
 
-  package var isVHD: Bool { self == .fixedVHD || self == .dynamicVHD || self == .childVHD || self == .grandchildVHD }
+  package var isVHD: Bool {
+    self == .fixedVHD || self == .dynamicVHD || self == .childVHD || self == .grandchildVHD
+  }
   package var isFixed: Bool { self == .fixedVHDX || self == .fixedVHD }
   package var parentCount: Int {
     switch self {
@@ -13,4 +15,3 @@ package enum ChainKind: String, CaseIterable, Sendable {
     }
   }
 }
-

@@ -10,7 +10,8 @@ extension ModelledDisk {
   /// Makes a chain with known contents: parents with data here and there, and an empty leaf (a fixed one is zero).
   package static func chain(_ kind: ChainKind, seed: UInt64) throws -> ModelledDisk {
     var model = try ModelledDisk(
-      leaf: try file(kind, parent: nil), parents: [], size: defaultSize, contents: .init(repeating: 0, count: defaultSize))
+      leaf: try file(kind, parent: nil), parents: [], size: defaultSize,
+      contents: .init(repeating: 0, count: defaultSize))
     var parents: [SparseBytes] = []
     for level in 0..<kind.parentCount {
       try model.write(pattern(seed: seed &+ UInt64(level), count: 600_000), at: 4096 * (100 + level * 77))
@@ -48,7 +49,8 @@ extension ModelledDisk {
         VHDXCreation(
           kind: kind.isFixed
             ? .fixed(reserve: false) : parent.map { .differencing(parent: $0, inherited: []) } ?? .dynamic,
-          virtualSize: UInt64(defaultSize), blockSize: 1 << 20, logicalSectorSize: kind == .child4KVHDX ? 4096 : 512,
+          virtualSize: UInt64(defaultSize), blockSize: 1 << 20,
+          logicalSectorSize: kind == .child4KVHDX ? 4096 : 512,
           physicalSectorSize: 4096))
     }
     return double

@@ -5,7 +5,8 @@ import Simulation
 @main
 struct Simulator: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Random histories and power cuts against a model of what a disk must read as.")
-
-  func run() throws {}
+    abstract: "Random histories and power cuts against a model of what a disk must read as.",
+    subcommands: [
+      CrashCommand.self
+    ])
 }

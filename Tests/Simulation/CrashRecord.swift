@@ -1,0 +1,79 @@
+import Storage
+import TestSupport
+import VirtualDisk
+
+/// A history that was done once, with the record of its file and the model of what its disk must read as.
+package struct CrashRecord {
+  let chain: CrashChain
+  let window: DiskWindow
+  /// The window's contents before the first step.
+  let initial: [UInt8]
+  let model: SectorVersions
+  let steps: [CrashStep]
+  package let epochs: [RecordedEpoch]
+  /// Findings of the file before the first step, which no later state is blamed for.
+  let known: Set<String>
+
+  /// Does `steps` on the chain. `contents`: what the window reads as, if that is known.
+  init(_ chain: CrashChain, window: DiskWindow, contents: [UInt8]? = nil, _ steps: [CrashStep], seed: UInt64)
+    throws
+  {
+    self.chain = chain
+    self.window = window
+    self.steps = steps
+    var disk = try chain.open()
+    known = Set(try disk.validateLeaf().all.filter { $0.severity == .damage }.map(\.sentence))
+    let initial = try contents ?? CrashRecord.read(disk, window)
+    self.initial = initial
+    var model = SectorVersions(initial)
+    chain.leaf.record()
+    for (number, step) in steps.enumerated() {
+      chain.leaf.begin(operation: number)
+      switch step {
+      case .write(let offset, let count):
+        let bytes = pattern(seed: seed &* 1_000_003 &+ UInt64(number), count: count)
+        model.write(bytes, at: window.place(of: offset), operation: number)
+        try disk.write(bytes, at: offset)
+      case .zeros(let offset, let count):
+        let bytes = [UInt8](repeating: 0, count: count)
+        model.write(bytes, at: window.place(of: offset), operation: number)
+        try disk.write(bytes, at: offset)
+      case .zero(let offset, let length):
+        model.write([UInt8](repeating: 0, count: length), at: window.place(of: offset), operation: number)
+        try disk.zero(at: UInt64(offset), length: UInt64(length))
+      case .flush: try disk.flush()
+      case .finish: try disk.finishWriting()
+      case .reopen: disk = try chain.open()
+      }
+    }
+    chain.leaf.begin(operation: steps.count)
+    self.model = model
+    epochs = chain.leaf.epochs
+  }
+
+  /// The last step before `operation` that made everything durable.
+  func durable(before operation: Int) -> Int {
+    steps.indices.last { $0 < operation && steps[$0].isDurable } ?? .min
+  }
+
+  var endsClosed: Bool { if case .finish? = steps.last { true } else { false } }
+
+  /// What the window reads as.
+  static func read(_ disk: VirtualDisk, _ window: DiskWindow) throws(ImageError) -> [UInt8] {
+    var bytes = [UInt8](repeating: 0xEE, count: window.count)
+    try read(disk, window, into: &bytes)
+    return bytes
+  }
+
+  static func read(_ disk: VirtualDisk, _ window: DiskWindow, into bytes: inout [UInt8]) throws(ImageError) {
+    let result: Result<Void, ImageError> = bytes.withUnsafeMutableBytes { buffer in
+      Result { () throws(ImageError) in
+        for (range, start) in zip(window.ranges, window.starts) {
+          let part = UnsafeMutableRawBufferPointer(rebasing: buffer[start..<(start + range.count)])
+          _ = try disk.read(into: part, at: UInt64(range.lowerBound), mayWait: true)
+        }
+      }
+    }
+    try result.get()
+  }
+}
