@@ -74,7 +74,7 @@ struct LogOverlay {
 
   /// Cuts changes that may overlap, oldest first, into disjoint intervals, ascending, of which each is the latest
   /// change of its bytes. A sweep over starts and ends with the open changes in a heap: n log n.
-  private static func latest(_ changes: [Interval]) -> [Interval] {
+  static func latest(_ changes: [Interval]) -> [Interval] {
     let order = changes.indices.sorted { changes[$0].start < changes[$1].start }
     var edges: [UInt64] = []
     edges.reserveCapacity(2 * changes.count)
