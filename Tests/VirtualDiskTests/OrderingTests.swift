@@ -220,6 +220,8 @@ struct OrderingTests {
       try meeting.disk.flush()
     }
     try meeting.write(0x33, at: 8192)
+    // Where the block was given up too early the write went elsewhere, and the reader waits still.
+    mayGoOn.signal()
     #expect(meeting.file.waitingCount == 0)
     #expect(try meeting.read(8192) == all(0x33))
     try meeting.disk.finishWriting()
@@ -334,5 +336,34 @@ struct OrderingTests {
     #expect(!meeting.disk.hasUncommittedChanges)
     #expect(meeting.file.file.pendingCount == 0)
     #expect(try Meeting.read(meeting.reopened(), OrderingTests.other) == all(0x33))
+  }
+
+  @Test("A block that is given up while a clean close commits is not forgotten")
+  func blockGivenUpDuringClose() throws {
+    let meeting = try Meeting(.dynamicVHDX)
+    try meeting.write(0x11, at: 0)
+    try meeting.disk.flush()
+    try meeting.disk.flush()
+    let place = try meeting.place(0)
+    let mayGoOn = DispatchSemaphore(value: 0)
+    let isThere = DispatchSemaphore(value: 0)
+    // Between the second look at the block and the change of its entry.
+    meeting.file.on(.nextData, .after, in: place..<(place + 4096)) {}
+    meeting.file.on(.nextData, .after, in: place..<(place + 4096)) {
+      isThere.signal()
+      mayGoOn.wait()
+    }
+    let zeroing = Aside { try meeting.disk.zero(at: 0, length: 4096) }
+    isThere.wait()
+    // The close's second commit, the one before the log is given up, has taken its pages.
+    meeting.file.on(.flush, .after) {}
+    meeting.file.on(.flush, .after) {
+      mayGoOn.signal()
+      try zeroing.wait()
+    }
+    try meeting.disk.finishWriting()
+    #expect(meeting.file.waitingCount == 0)
+    #expect(!meeting.disk.hasUncommittedChanges)
+    #expect(try Meeting.read(meeting.reopened(), 0) == all(0))
   }
 }
