@@ -5,11 +5,38 @@ import PackageDescription
 /// plain `swift build` does not, so that a newer compiler's new warnings break nobody's build.
 let strict: [SwiftSetting] =
   Context.environment["VHDFS_STRICT"] == nil ? [] : [.treatAllWarnings(as: .error)]
-let settings: [SwiftSetting] = [.swiftLanguageMode(.v6), .enableUpcomingFeature("ExistentialAny")] + strict
+let basics: [SwiftSetting] = [.swiftLanguageMode(.v6), .enableUpcomingFeature("ExistentialAny")] + strict
+
+/// `make fuzz` sets VHDFS_FUZZ: libFuzzer is told which branches of the rooms an input reaches.
+let isFuzzing = Context.environment["VHDFS_FUZZ"] != nil
+let coverage: [SwiftSetting] = [
+  .unsafeFlags(["-enable-testing", "-sanitize-coverage=edge,indirect-calls,trace-cmp,inline-8bit-counters,pc-table"])
+]
+let settings = basics + (isFuzzing ? coverage : [])
 
 /// Models and simulations move many bytes; without optimisation they take most of the tests' time. What they test is
 /// built as in any debug build.
 let simulation: [SwiftSetting] = settings + [.unsafeFlags(["-O"], .when(configuration: .debug))]
+
+/// For fuzzing the bodies of the fuzz targets, which are a part of FuzzTests otherwise, become a library of their own, and
+/// with libFuzzer's driver a program.
+let fuzzed: [Target.Dependency] = [
+  "Storage", "VHD", "VHDX", "VirtualDisk", "GuestLayout", "ImageManagement", "MountedView",
+]
+let fuzzing: [Target] =
+  isFuzzing
+  ? [
+    .systemLibrary(name: "LibFuzzer", path: "Tests/LibFuzzer"),
+    .target(name: "FuzzTargets", dependencies: fuzzed, path: "Tests/FuzzTests/Targets", swiftSettings: basics),
+    .executableTarget(
+      name: "Fuzzer", dependencies: ["FuzzTargets", "LibFuzzer"], path: "Tests/Fuzzer", swiftSettings: basics,
+      linkerSettings: [.linkedLibrary("stdc++")]),
+  ]
+  : [
+    .testTarget(
+      name: "FuzzTests", dependencies: fuzzed + ["TestSupport"], exclude: ["Regressions"],
+      swiftSettings: simulation)
+  ]
 
 let package = Package(
   name: "vhdfs",
@@ -97,4 +124,4 @@ let package = Package(
       dependencies: ["MountedView", "ImageManagement", "Storage", "VirtualDisk", "TestSupport"],
       swiftSettings: settings),
     .testTarget(name: "CommandTests", dependencies: ["TestSupport"], swiftSettings: settings),
-  ])
+  ] + fuzzing)
