@@ -46,6 +46,7 @@ enum LogWriter {
   /// QEMU's replay knows no more.
   static func pagesPerEntry(logLength: UInt64) -> Int {
     let half = Int(min(logLength, 16 << 20) / 2 / 4096)
-    return min(LogEntryHeader.descriptorsInFirstSector, half - 1)
+    // None where there is no log: such a file is not written, but it may be asked to make durable what it has.
+    return max(0, min(LogEntryHeader.descriptorsInFirstSector, half - 1))
   }
 }

@@ -183,8 +183,10 @@ extension VHDXImage {
     let offset = entry.offset
     if offset >= structuresEnd, entry.reservedBits == 0, offset <= VHDXFormat.maximumFileOffset { return }
     guard entry.reservedBits == 0 else { throw damagedEntry("\(what()) has reserved bits set") }
-    let isOnStructure = structures.contains { $0.overlaps(offset..<(offset &+ length)) }
-    guard offset <= VHDXFormat.maximumFileOffset, !isOnStructure else {
+    guard offset <= VHDXFormat.maximumFileOffset else {
+      throw damagedEntry("\(what()) is said to lie at \(offset), where no file reaches")
+    }
+    guard !structures.contains(where: { $0.overlaps(offset..<(offset + length)) }) else {
       throw damagedEntry("\(what()) is said to lie at \(offset), where the file's own tables are")
     }
   }
