@@ -2,6 +2,7 @@
 # make demo       makes a chain, mounts it, puts a file system on it, and checks what is in the files
 # make test       builds and tests everything; ends with the counts of passed, failed and skipped
 # make bench      measures, side by side with other programs; BENCH=--quick for a short look
+# make fuzz       TARGET=all|NAME SECONDS=N: feeds decoders with hostile bytes; without a TARGET: lists them
 # make install    PREFIX=/usr/local DESTDIR=
 # make format | lint | clean
 #
@@ -22,7 +23,7 @@ PROGRAM = .build/release/vhdfs
 # Warnings in our own targets are errors (Package.swift).
 export VHDFS_STRICT = 1
 
-.PHONY: all deps test-deps build demo test bench install format lint clean
+.PHONY: all deps test-deps build demo test bench fuzz install format lint clean
 
 all: build
 
@@ -51,6 +52,11 @@ demo: test-deps build
 bench: test-deps build
 	@scripts/install-packages gcc
 	@Benchmarks/bench.sh $(BENCH)
+
+# libFuzzer and AddressSanitizer come with Swift. The corpus, if there is one, is unpacked with zstd.
+fuzz: deps
+	@scripts/install-packages zstd
+	@scripts/fuzz $(TARGET) $(if $(TARGET),$(SECONDS))
 
 # As root, it installs what was built before, because root may have no Swift.
 install: $(PROGRAM)

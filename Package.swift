@@ -10,7 +10,9 @@ let basics: [SwiftSetting] = [.swiftLanguageMode(.v6), .enableUpcomingFeature("E
 /// `make fuzz` sets VHDFS_FUZZ: libFuzzer is told which branches of the rooms an input reaches.
 let isFuzzing = Context.environment["VHDFS_FUZZ"] != nil
 let coverage: [SwiftSetting] = [
-  .unsafeFlags(["-enable-testing", "-sanitize-coverage=edge,indirect-calls,trace-cmp,inline-8bit-counters,pc-table"])
+  .unsafeFlags([
+    "-enable-testing", "-sanitize-coverage=edge,indirect-calls,trace-cmp,inline-8bit-counters,pc-table",
+  ])
 ]
 let settings = basics + (isFuzzing ? coverage : [])
 
@@ -27,7 +29,8 @@ let fuzzing: [Target] =
   isFuzzing
   ? [
     .systemLibrary(name: "LibFuzzer", path: "Tests/LibFuzzer"),
-    .target(name: "FuzzTargets", dependencies: fuzzed, path: "Tests/FuzzTests/Targets", swiftSettings: basics),
+    .target(
+      name: "FuzzTargets", dependencies: fuzzed, path: "Tests/FuzzTests/Targets", swiftSettings: basics),
     .executableTarget(
       name: "Fuzzer", dependencies: ["FuzzTargets", "LibFuzzer"], path: "Tests/Fuzzer", swiftSettings: basics,
       linkerSettings: [.linkedLibrary("stdc++")]),

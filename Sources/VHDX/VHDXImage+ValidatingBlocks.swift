@@ -106,8 +106,9 @@ extension VHDXImage {
       }
     case .undefined, .unmapped:
       // A soft anchor, which must not be another's room.
-      let room = entry.offset..<(entry.offset &+ blockSize)
-      guard entry.offset != 0, isAnchorPossible(room, below: look.fileSize) else { return }
+      guard entry.offset != 0, entry.offset <= VHDXFormat.maximumFileOffset else { return }
+      let room = entry.offset..<(entry.offset + blockSize)
+      guard isAnchorPossible(room, below: look.fileSize) else { return }
       if !look.used.add(room) {
         findings.add(.damage, at: place, "the room that unmapped block \(block) kept is another's too")
       }

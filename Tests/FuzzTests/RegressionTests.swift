@@ -49,7 +49,10 @@ import Testing
   }
 
   private static func inputs(of name: String) -> [String] {
-    let folder = #filePath.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/")
-    return ((try? names(in: "\(folder)/Regressions/\(name)")) ?? []).sorted().map { "\(folder)/Regressions/\(name)/\($0)" }
+    let folder = #filePath.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(
+      separator: "/")
+    return ((try? names(in: "\(folder)/Regressions/\(name)")) ?? []).sorted().map {
+      "\(folder)/Regressions/\(name)/\($0)"
+    }
   }
 }

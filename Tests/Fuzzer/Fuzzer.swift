@@ -9,7 +9,9 @@ import Storage
 ///     Fuzzer --list                                names and subjects
 ///     Fuzzer --prepare TARGET FOLDER [IMAGE …]     inputs to begin with, and the dictionary in FOLDER.dict
 @main struct Fuzzer {
-  static let target: FuzzTarget? = getenv("VHDFS_FUZZ_TARGET").flatMap { FuzzTarget.named(String(cString: $0)) }
+  static let target: FuzzTarget? = getenv("VHDFS_FUZZ_TARGET").flatMap {
+    FuzzTarget.named(String(cString: $0))
+  }
 
   static func main() {
     let arguments = CommandLine.arguments
@@ -56,10 +58,11 @@ import Storage
       }
     }
     let lines = target.words.map { word in
-      "\"" + word.utf8.map { byte in
-        let digits = String(byte, radix: 16)
-        return "\\x" + (digits.count < 2 ? "0" : "") + digits
-      }.joined() + "\"\n"
+      "\""
+        + word.utf8.map { byte in
+          let digits = String(byte, radix: 16)
+          return "\\x" + (digits.count < 2 ? "0" : "") + digits
+        }.joined() + "\"\n"
     }
     let dictionary = "\(folder).dict"
     unlink(dictionary)
@@ -99,7 +102,8 @@ public func crossInputs(
   guard let target = Fuzzer.target else { return 0 }
   var mutation = Mutation(seed: UInt64(seed), generic: changeBytes)
   let new = mutation.crossed(
-    UnsafeRawBufferPointer(start: one, count: oneSize), UnsafeRawBufferPointer(start: other, count: otherSize),
+    UnsafeRawBufferPointer(start: one, count: oneSize),
+    UnsafeRawBufferPointer(start: other, count: otherSize),
     for: target, maximum: maximum)
   return store(new ?? Array(UnsafeBufferPointer(start: one, count: oneSize)), in: data, maximum)
 }

@@ -19,7 +19,8 @@ extension SparseImage {
     }
     if parts.contains(.vhdxLog), deep { repairLog() }
     if !parts.isDisjoint(with: [.vhdxHeaders, .vhdxLog]) {
-      for place in VHDXFormat.headerOffsets where littleEndian(UInt32.self, at: place) == VHDXFormat.Signature.header {
+      for place in VHDXFormat.headerOffsets
+      where littleEndian(UInt32.self, at: place) == VHDXFormat.Signature.header {
         repair(place, Header.size) { SparseImage.storeCRC32C($0) }
       }
     }
@@ -33,7 +34,9 @@ extension SparseImage {
     if parts.contains(.partitions) { repairPartitionTables() }
   }
 
-  private mutating func repair(_ place: UInt64, _ length: Int, _ store: (UnsafeMutableRawBufferPointer) -> Void) {
+  private mutating func repair(
+    _ place: UInt64, _ length: Int, _ store: (UnsafeMutableRawBufferPointer) -> Void
+  ) {
     var bytes = bytes(at: place, count: length)
     bytes.withUnsafeMutableBytes { store($0) }
     put(bytes, at: place)
@@ -58,7 +61,9 @@ extension SparseImage {
         let signature: UInt32 = littleEndian(at: descriptor)
         if signature == VHDXFormat.Signature.dataDescriptor { dataSectors += 1 }
         putLittleEndian(number, at: descriptor + 24)
-        for field in [descriptor + 16] { putLittleEndian(littleEndian(UInt64.self, at: field) & ~4095, at: field) }
+        for field in [descriptor + 16] {
+          putLittleEndian(littleEndian(UInt64.self, at: field) & ~4095, at: field)
+        }
       }
       let descriptorSectors = UInt64(LogWriter.descriptorSectors(Int(count)))
       for index in 0..<min(dataSectors, 200) {
@@ -77,7 +82,9 @@ extension SparseImage {
     for entry in logEntries.prefix(16) {
       let length = littleEndian(UInt32.self, at: entry + 8)
       // An entry may go round the end of the log.
-      guard length >= 4096, length <= 2 << 20, UInt64(length) <= log.upperBound - log.lowerBound else { continue }
+      guard length >= 4096, length <= 2 << 20, UInt64(length) <= log.upperBound - log.lowerBound else {
+        continue
+      }
       let first = Int(min(UInt64(length), log.upperBound - entry))
       var bytes = bytes(at: entry, count: first) + bytes(at: log.lowerBound, count: Int(length) - first)
       bytes.withUnsafeMutableBytes { SparseImage.storeCRC32C($0) }

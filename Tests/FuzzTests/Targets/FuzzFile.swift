@@ -59,7 +59,9 @@ final class FuzzFile: HostFileDouble {
     state.withLock { image in
       let pageSize = UInt64(SparseImage.pageSize)
       let first = offset / pageSize
-      guard let page = image.pages.keys.filter({ $0 >= first && $0 * pageSize < end }).min() else { return nil }
+      guard let page = image.pages.keys.filter({ $0 >= first && $0 * pageSize < end }).min() else {
+        return nil
+      }
       return max(offset, page * pageSize)
     }
   }

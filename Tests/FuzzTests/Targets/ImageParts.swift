@@ -17,7 +17,9 @@ struct Field: Sendable {
 
 extension SparseImage {
   func littleEndian<T: FixedWidthInteger>(_ type: T.Type = T.self, at offset: UInt64) -> T {
-    bytes(at: offset, count: MemoryLayout<T>.size).withUnsafeBytes { T(littleEndian: $0.loadUnaligned(as: T.self)) }
+    bytes(at: offset, count: MemoryLayout<T>.size).withUnsafeBytes {
+      T(littleEndian: $0.loadUnaligned(as: T.self))
+    }
   }
 
   func bigEndian<T: FixedWidthInteger>(_ type: T.Type = T.self, at offset: UInt64) -> T {
@@ -106,8 +108,11 @@ extension SparseImage {
       return footerPlaces.flatMap {
         fields(
           $0,
-          [(8, 4), (12, 4), (16, 8), (24, 4), (28, 4), (32, 4), (40, 8), (48, 8), (56, 2), (58, 1), (59, 1), (60, 4),
-           (68, 8), (84, 1)], big: true)
+          [
+            (8, 4), (12, 4), (16, 8), (24, 4), (28, 4), (32, 4), (40, 8), (48, 8), (56, 2), (58, 1), (59, 1),
+            (60, 4),
+            (68, 8), (84, 1),
+          ], big: true)
       }
     case .vhdHeader:
       return dynamicHeaderPlace.map {
@@ -145,7 +150,9 @@ extension SparseImage {
     case .vhdxLog:
       return logEntries.prefix(8).flatMap { entry in
         fields(entry, [(0, 4), (8, 4), (12, 4), (16, 8), (24, 4), (32, 8), (48, 8), (56, 8)])
-          + (0..<UInt64(6)).flatMap { fields(entry + 64 + $0 * 32, [(0, 4), (4, 4), (8, 8), (16, 8), (24, 8)]) }
+          + (0..<UInt64(6)).flatMap {
+            fields(entry + 64 + $0 * 32, [(0, 4), (4, 4), (8, 8), (16, 8), (24, 8)])
+          }
       }
     case .partitions: return partitionFields
     }
@@ -156,7 +163,8 @@ extension SparseImage {
       places.map { Field(offset: base + $0.0, width: $0.1, isBigEndian: false) }
     }
     func record(_ base: UInt64) -> [Field] {
-      (0..<UInt64(4)).flatMap { fields(base + 446 + $0 * 16, [(0, 1), (4, 1), (8, 4), (12, 4)]) } + fields(base, [(510, 2)])
+      (0..<UInt64(4)).flatMap { fields(base + 446 + $0 * 16, [(0, 1), (4, 1), (8, 4), (12, 4)]) }
+        + fields(base, [(510, 2)])
     }
     var result = record(0)
     // Sectors of a chain, and GPT headers, wherever they are.
@@ -176,6 +184,6 @@ extension SparseImage {
   }
 }
 
-extension Array<UInt8> {
+extension [UInt8] {
   init<T>(bytesOf value: T) { self = Swift.withUnsafeBytes(of: value) { [UInt8]($0) } }
 }

@@ -1,14 +1,15 @@
 import GuestLayout
 import Storage
 import VHD
-import VHDX
 
+@testable import VHDX
 @testable import VirtualDisk
 
 extension FuzzTarget {
   /// A whole image: facts, map, reads, partitions, and a session in which it is written, closed and opened again.
   static let image = FuzzTarget(
-    name: "image", subject: "a whole image: opened, read, written, closed, opened again", maximumLength: 32 << 10,
+    name: "image", subject: "a whole image: opened, read, written, closed, opened again",
+    maximumLength: 32 << 10,
     run: { input in
       let image = SparseImage(decoding: input)
       var session = ImageSession(image)
@@ -17,7 +18,8 @@ extension FuzzTarget {
       try session.work(image.operations)
     },
     form: .file([
-      .vhdFooter, .vhdHeader, .vhdTable, .vhdLocators, .vhdxHeaders, .vhdxRegions, .vhdxMetadata, .vhdxTable, .vhdxLog,
+      .vhdFooter, .vhdHeader, .vhdTable, .vhdLocators, .vhdxHeaders, .vhdxRegions, .vhdxMetadata, .vhdxTable,
+      .vhdxLog,
     ]))
 }
 
@@ -31,9 +33,19 @@ struct ImageSession {
   /// Sectors that were changed since the last success of a flush or close.
   private var unflushed: Set<UInt64> = []
 
+  /// Before anything was changed the image had nothing to find fault with.
+  private var isSound = false
+
   private static let sector: UInt64 = 512
 
-  init(_ image: SparseImage) { double = FuzzFile(image) }
+  /// The last close succeeded.
+  private var isClosed = false
+  private let original: SparseImage
+
+  init(_ image: SparseImage) {
+    double = FuzzFile(image)
+    original = double.contents
+  }
 
   /// Opens the image on its parent; false where it is refused.
   mutating func open() throws -> Bool {
@@ -60,6 +72,7 @@ struct ImageSession {
     _ = leaf.warnings
     _ = leaf.recordedParent?.allPaths
     try map(disk)
+    isSound = findings()?.isSound ?? false
     _ = answer { () throws(ImageError) in
       try PartitionTable.read(diskSize: disk.size, sectorSize: disk.logicalSectorSize) {
         (offset, count) throws(ImageError) in
@@ -105,8 +118,23 @@ struct ImageSession {
     }
     try compare("in the session")
     finish()
-    guard try open() else { throw BrokenPromise(description: "the image cannot be opened after it was closed") }
+    guard try open() else {
+      throw BrokenPromise(description: "the image cannot be opened after it was closed")
+    }
     try compare("after the image was opened again")
+    guard isSound, let after = findings() else { return }
+    try require(after.isSound, "a sound image was damaged: \(after.all)")
+    // Closed after a change, it is whole, whatever state a crash had left it in.
+    if isClosed, double.contents != original {
+      try require(after.isClean, "closed, but not clean: \(after.all)")
+    }
+  }
+
+  /// What the image says of itself; nil where that cannot be told, or would take long.
+  private func findings() -> ImageFindings? {
+    guard let disk, let leaf else { return nil }
+    if case .vhdx(let image) = leaf, image.regions.blockTable.length > 32 << 20 { return nil }
+    return answer { () throws(ImageError) in try disk.validateLeaf() }
   }
 
   private mutating func perform(_ operation: Operation, _ blockSize: UInt64) throws {
@@ -117,27 +145,32 @@ struct ImageSession {
       let isZero = operation.action == .writeZeros
       let bytes = (0..<range.count).map { isZero ? 0 : operation.seed &+ UInt8(truncatingIfNeeded: $0 / 7) }
       let isDone = bytes.withUnsafeBytes { buffer in
-        answer { () throws(ImageError) in try disk.write(buffer, at: range.lowerBound, mayWait: true) } == true
+        answer { () throws(ImageError) in try disk.write(buffer, at: range.lowerBound, mayWait: true) }
+          == true
       }
       note(range, isDone ? bytes : nil)
     case .zero, .zeroBlocks:
-      let isDone = answer { () throws(ImageError) in
-        try disk.zero(at: range.lowerBound, length: UInt64(range.count))
-      } != nil
+      let isDone =
+        answer { () throws(ImageError) in
+          try disk.zero(at: range.lowerBound, length: UInt64(range.count))
+        } != nil
       note(range, isDone ? [UInt8](repeating: 0, count: range.count) : nil)
     case .flush:
       if answer({ () throws(ImageError) in try disk.flush() }) != nil { unflushed = [] }
     case .finish: finish()
     case .reopen:
       finish()
-      guard try open() else { throw BrokenPromise(description: "the image cannot be opened after it was closed") }
+      guard try open() else {
+        throw BrokenPromise(description: "the image cannot be opened after it was closed")
+      }
     case .read: try compare(range)
     }
   }
 
   private mutating func finish() {
     guard let disk else { return }
-    if answer({ () throws(ImageError) in try disk.finishWriting() }) != nil {
+    isClosed = answer({ () throws(ImageError) in try disk.finishWriting() }) != nil
+    if isClosed {
       unflushed = []
     } else {
       // On a full host nothing is promised of what was not flushed.

@@ -16,7 +16,9 @@ package struct Mutation {
   }
 
   /// A changed input for `target`, of at most `maximum` bytes.
-  package mutating func changed(_ input: UnsafeRawBufferPointer, for target: FuzzTarget, maximum: Int) -> [UInt8] {
+  package mutating func changed(_ input: UnsafeRawBufferPointer, for target: FuzzTarget, maximum: Int)
+    -> [UInt8]
+  {
     switch target.form {
     case .text: return generic(Array(input), maximum)
     case .locator:
@@ -54,7 +56,9 @@ package struct Mutation {
     return bytes.count <= maximum ? bytes : nil
   }
 
-  private mutating func changed(_ input: UnsafeRawBufferPointer, parts: Set<ImagePart>, _ maximum: Int) -> [UInt8] {
+  private mutating func changed(_ input: UnsafeRawBufferPointer, parts: Set<ImagePart>, _ maximum: Int)
+    -> [UInt8]
+  {
     if random.oneIn(64) { return generic(Array(input), maximum) }
     let original = SparseImage(decoding: input)
     for _ in 0..<4 {
@@ -101,7 +105,9 @@ package struct Mutation {
       guard let other = image.fields(of: part).randomElement(using: &random) else { return }
       value = image.number(other)
     }
-    if part == .vhdxTable, random.oneIn(2) { value = value & ~7 | [0, 1, 2, 3, 6, 7].randomElement(using: &random, else: 6) }
+    if part == .vhdxTable, random.oneIn(2) {
+      value = value & ~7 | [0, 1, 2, 3, 6, 7].randomElement(using: &random, else: 6)
+    }
     if part == .vhdxTable, random.oneIn(2) { value &= ~0xF_FFF8 }
     image.set(field, to: value)
   }
@@ -113,7 +119,8 @@ package struct Mutation {
     case 2: image.size = image.size &- min(image.size, 512)
     case 3: image.size = image.size &- min(image.size, 1 << 20)
     case 4: image.size = 1 << random.below(63)
-    default: image.size = (image.pageNumbers.randomElement(using: &random) ?? 0) &* 4096 &+ random.below(2) &* 4096
+    default:
+      image.size = (image.pageNumbers.randomElement(using: &random) ?? 0) &* 4096 &+ random.below(2) &* 4096
     }
   }
 
@@ -135,7 +142,8 @@ package struct Mutation {
   /// Lets the header name the log, as after a crash.
   private mutating func nameLog(_ image: inout SparseImage) {
     guard image.isVHDX else { return changeBytes(&image) }
-    let guid = image.logEntries.first.map { image.bytes(at: $0 + 32, count: 16) } ?? [UInt8](repeating: 7, count: 16)
+    let guid =
+      image.logEntries.first.map { image.bytes(at: $0 + 32, count: 16) } ?? [UInt8](repeating: 7, count: 16)
     image.put(guid, at: image.currentHeaderPlace + 48)
   }
 

@@ -4,7 +4,9 @@
 enum SeedDisks {
   static let all: [SparseImage] = [primary, logical, gpt(sectorSize: 512), gpt(sectorSize: 4096)]
 
-  private static func record(_ disk: inout SparseImage, at place: UInt64, _ entries: [(type: UInt8, first: UInt32, count: UInt32)]) {
+  private static func record(
+    _ disk: inout SparseImage, at place: UInt64, _ entries: [(type: UInt8, first: UInt32, count: UInt32)]
+  ) {
     for (index, entry) in entries.enumerated() {
       let base = place + 446 + UInt64(index) * 16
       disk.put([entry.type], at: base + 4)
@@ -17,7 +19,8 @@ enum SeedDisks {
   private static var primary: SparseImage {
     var disk = SparseImage()
     disk.size = 64 << 20
-    record(&disk, at: 0, [(0x83, 2048, 4096), (0x07, 8192, 4096), (0x0C, 16384, 1000), (0x82, 20000, 1 << 20)])
+    record(
+      &disk, at: 0, [(0x83, 2048, 4096), (0x07, 8192, 4096), (0x0C, 16384, 1000), (0x82, 20000, 1 << 20)])
     return disk
   }
 
@@ -26,7 +29,9 @@ enum SeedDisks {
     disk.size = 64 << 20
     record(&disk, at: 0, [(0x83, 2048, 4096), (0x05, 8192, 65536)])
     for step: UInt32 in 0..<3 {
-      record(&disk, at: UInt64(8192 + step * 4096) * 512, [(0x83, 63, 2000)] + (step < 2 ? [(0x05, (step + 1) * 4096, 4096)] : []))
+      record(
+        &disk, at: UInt64(8192 + step * 4096) * 512,
+        [(0x83, 63, 2000)] + (step < 2 ? [(0x05, (step + 1) * 4096, 4096)] : []))
     }
     return disk
   }

@@ -67,7 +67,9 @@ package struct SparseImage: Sendable, Equatable {
     let end = overflow ? UInt64.max : sum
     let pageSize = UInt64(SparseImage.pageSize)
     let (first, last) = (offset / pageSize, (end - 1) / pageSize)
-    let numbers = last - first < UInt64(pages.count) ? Array(first...last) : pages.keys.filter { (first...last).contains($0) }
+    let numbers =
+      last - first < UInt64(pages.count)
+      ? Array(first...last) : pages.keys.filter { (first...last).contains($0) }
     for number in numbers {
       guard pages[number] != nil else { continue }
       let from = max(offset, number * pageSize) - number * pageSize

@@ -13,7 +13,8 @@ extension FuzzTarget {
       let sectorSize: UInt32 = disk.operations.first.map { $0.kind & 1 == 1 } ?? false ? 4096 : 512
       var bytesRead = 0
       var isOutside = false
-      let table = PartitionTable.read(diskSize: disk.size, sectorSize: sectorSize) { offset, count -> [UInt8] in
+      let table = PartitionTable.read(diskSize: disk.size, sectorSize: sectorSize) {
+        offset, count -> [UInt8] in
         bytesRead += count
         isOutside = isOutside || count < 0 || UInt64(count) > disk.size || offset > disk.size - UInt64(count)
         return disk.bytes(at: offset, count: count)
@@ -25,20 +26,25 @@ extension FuzzTarget {
         try require(partition.number > last, "partition \(partition.number) follows \(last)")
         last = partition.number
         try require(
-          partition.length > 0 && partition.firstByte < disk.size && partition.length <= disk.size - partition.firstByte,
+          partition.length > 0 && partition.firstByte < disk.size
+            && partition.length <= disk.size - partition.firstByte,
           "partition \(partition.number) leaves the disk")
-        try require(partition.firstByte % UInt64(sectorSize) == 0, "partition \(partition.number) begins inside a sector")
+        try require(
+          partition.firstByte % UInt64(sectorSize) == 0,
+          "partition \(partition.number) begins inside a sector")
         try require(partition.name.utf16.count <= 36, "a name of \(partition.name.utf16.count) units")
         _ = partition.type.description
       }
       // 255 numbers of an MBR, 1024 entries of a GPT, and as many warnings.
-      try require(table.partitions.count <= 1024 && table.warnings.count <= 2200, "more than the bounds allow")
+      try require(
+        table.partitions.count <= 1024 && table.warnings.count <= 2200, "more than the bounds allow")
     },
     form: .disk, seeds: { SeedDisks.all.map { $0.encoded() } })
 
   /// Names in `control` and the questions behind them.
   static let control = FuzzTarget(
-    name: "control", subject: "control files: names, queries, ranges, numbers of partitions", maximumLength: 512,
+    name: "control", subject: "control files: names, queries, ranges, numbers of partitions",
+    maximumLength: 512,
     run: { input in
       let name = String(decoding: input, as: UTF8.self)
       if let number = PartitionWindow.number(ofName: name) {
@@ -50,18 +56,27 @@ extension FuzzTarget {
       try require(name.hasPrefix(query.file.name), "another file is found than was named")
       if let pairs = query.pairs, let question = query.question, !question.isEmpty {
         try require(
-          pairs.map { "\($0.key)=\($0.value)" }.joined(separator: "&") == question, "a question is not what was asked")
+          pairs.map { "\($0.key)=\($0.value)" }.joined(separator: "&") == question,
+          "a question is not what was asked")
       }
       guard let question = answer({ () throws(ImageError) in try ControlQuestion(query) }) else { return }
       for size: UInt64 in [1, 512, 1 << 40, UInt64(Int64.max)] {
-        guard let range = answer({ () throws(ImageError) in try question.range(ofDisk: size, "disk") }) else { continue }
+        guard let range = answer({ () throws(ImageError) in try question.range(ofDisk: size, "disk") }) else {
+          continue
+        }
         try require(range.upperBound <= size, "a range of \(range) on a disk of \(size) bytes")
       }
     },
     form: .text,
-    words: ["info", "chain", "map", "error", "?", "&", "=", "format=", "json", "text", "offset=", "length=", "0", "18446744073709551615"],
+    words: [
+      "info", "chain", "map", "error", "?", "&", "=", "format=", "json", "text", "offset=", "length=", "0",
+      "18446744073709551615",
+    ],
     seeds: {
-      ["info", "map?offset=4096&length=512&format=json", "chain?format=text", "error", "128", "info?format=json"].map {
+      [
+        "info", "map?offset=4096&length=512&format=json", "chain?format=text", "error", "128",
+        "info?format=json",
+      ].map {
         Array($0.utf8)
       }
     })
@@ -81,7 +96,8 @@ extension FuzzTarget {
       while let word = words.popFirst(), word != "--" {
         if word == "--read-only" { again.isReadOnly = true }
         if word == "-o", let value = words.popFirst() {
-          try require(answer { () throws(ImageError) in try again.apply(words: value) } != nil, "\(value) is refused")
+          try require(
+            answer { () throws(ImageError) in try again.apply(words: value) } != nil, "\(value) is refused")
         }
         if word.hasPrefix("--parents=") { again.parentDirectories.append(String(word.dropFirst(10))) }
       }
@@ -89,12 +105,14 @@ extension FuzzTarget {
     },
     form: .text,
     words: [
-      "ro", "rw", "allow_other", "uid=", "gid=", "umask=", "parents=", ",", "\\,", "0777", "4294967295", "x-", "defaults",
+      "ro", "rw", "allow_other", "uid=", "gid=", "umask=", "parents=", ",", "\\,", "0777", "4294967295", "x-",
+      "defaults",
     ],
     seeds: {
-      ["ro,allow_other,uid=1000,gid=0,umask=077,parents=/a\\,b", "defaults,nofail,x-systemd.automount", "rw"].map {
-        Array($0.utf8)
-      }
+      ["ro,allow_other,uid=1000,gid=0,umask=077,parents=/a\\,b", "defaults,nofail,x-systemd.automount", "rw"]
+        .map {
+          Array($0.utf8)
+        }
     })
 
   /// Lines of the kernel's table of mounts: others choose the names in it.

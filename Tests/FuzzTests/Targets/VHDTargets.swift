@@ -25,7 +25,9 @@ extension FuzzTarget {
       try require(search.bytes.count == Footer.length, "the footer kept has \(search.bytes.count) bytes")
       let size = search.footer.diskSize
       try require(size > 0 && size % 512 == 0 && size <= UInt64(Int64.max), "a disk of \(size) bytes")
-      if search.footer.diskType == .fixed { try require(size <= search.tailOffset, "a fixed disk leaves its file") }
+      if search.footer.diskType == .fixed {
+        try require(size <= search.tailOffset, "a fixed disk leaves its file")
+      }
     },
     form: .file([.vhdFooter]))
 
@@ -88,7 +90,8 @@ extension FuzzTarget {
       for path in paths {
         try require(!path.isEmpty, "an empty path")
         // A unit of UTF-16 takes three bytes of UTF-8 at most, as does a byte that is none.
-        try require(path.utf8.count <= Int(ParentReference.longestPath) * 3, "a path of \(path.utf8.count) bytes")
+        try require(
+          path.utf8.count <= Int(ParentReference.longestPath) * 3, "a path of \(path.utf8.count) bytes")
       }
     },
     form: .file([.vhdHeader, .vhdLocators]))
@@ -99,7 +102,9 @@ extension FuzzTarget {
     run: { input in
       let image = SparseImage(decoding: input)
       let file = HostFile(path: "blocks", double: FuzzFile(image))
-      guard let disk = answer({ () throws(ImageError) in try VHDImage(file) }), let store = disk.blocks else { return }
+      guard let disk = answer({ () throws(ImageError) in try VHDImage(file) }), let store = disk.blocks else {
+        return
+      }
       let layout = store.layout
       let bounds = BlockBounds(end: disk.search.tailOffset, hasFooter: disk.search.tail != .lost)
       if layout.blockCount <= 1 << 16,
@@ -121,7 +126,8 @@ extension FuzzTarget {
       let entry: UInt32 = image.bigEndian(at: layout.tableOffset + block * 4)
       if entry != .max { blocks.append((block, layout.extent(of: block, at: UInt64(entry) * 512))) }
     }
-    try require(scan.allocated == UInt64(blocks.count), "\(scan.allocated) blocks counted, \(blocks.count) there")
+    try require(
+      scan.allocated == UInt64(blocks.count), "\(scan.allocated) blocks counted, \(blocks.count) there")
     for (index, one) in blocks.enumerated() {
       for other in blocks[(index + 1)...] where one.extent.overlaps(other.extent) {
         try require(scan.problem != nil, "blocks \(one.block) and \(other.block) overlap, and nobody says so")
@@ -142,7 +148,8 @@ extension FuzzTarget {
     var used: [FileExtent] = []
     for _ in 0..<2000 where offset < disk.virtualSize {
       let left = disk.virtualSize - offset
-      guard let run = answer({ () throws(ImageError) in try disk.locate(offset, limit: left, mayWait: true) }) else {
+      guard let run = answer({ () throws(ImageError) in try disk.locate(offset, limit: left, mayWait: true) })
+      else {
         // The next block may be sound.
         offset = (offset >> layout.blockShift + 1) << layout.blockShift
         continue
@@ -150,11 +157,16 @@ extension FuzzTarget {
       try require(run.length > 0 && run.length <= left, "a run of \(run.length) bytes where \(left) are left")
       if run.kind == .data {
         let (end, overflow) = run.fileOffset.addingReportingOverflow(run.length)
-        try require(!overflow && end <= bounds.end, "data at \(run.fileOffset) + \(run.length), the file ends at \(bounds.end)")
+        try require(
+          !overflow && end <= bounds.end,
+          "data at \(run.fileOffset) + \(run.length), the file ends at \(bounds.end)")
         let extent = FileExtent(offset: run.fileOffset, length: run.length)
-        try require(!layout.reserved.contains { $0.overlaps(extent) }, "data at \(run.fileOffset), on a structure")
+        try require(
+          !layout.reserved.contains { $0.overlaps(extent) }, "data at \(run.fileOffset), on a structure")
         if used.count < 200 {
-          try require(!used.contains { $0.overlaps(extent) }, "two places of the disk are one of the file, \(run.fileOffset)")
+          try require(
+            !used.contains { $0.overlaps(extent) },
+            "two places of the disk are one of the file, \(run.fileOffset)")
           used.append(extent)
         }
       }

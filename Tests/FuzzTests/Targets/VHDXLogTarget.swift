@@ -10,7 +10,8 @@ extension FuzzTarget {
       let image = SparseImage(decoding: input)
       let file = HostFile(path: "log", double: FuzzFile(image))
       guard let header = answer({ () throws(ImageError) in try CurrentHeader(file) })?.header,
-        header.logLength <= 16 << 20, header.logOffset <= VHDXFormat.maximumFileOffset, header.logLength >= 4096,
+        header.logLength <= 16 << 20, header.logOffset <= VHDXFormat.maximumFileOffset,
+        header.logLength >= 4096,
         header.logLength % 4096 == 0
       else { return }
       let log = header.logOffset..<(header.logOffset + UInt64(header.logLength))
@@ -19,7 +20,9 @@ extension FuzzTarget {
       guard let sequence = answer({ () throws(ImageError) in try scanner.activeSequence() }) else { return }
       try check(sequence, scanner)
       guard
-        let overlay = answer({ () throws(ImageError) in try LogOverlay(sequence, scanner: scanner, protecting: log) })
+        let overlay = answer({ () throws(ImageError) in
+          try LogOverlay(sequence, scanner: scanner, protecting: log)
+        })
       else { return }
       try check(overlay, sequence, log, image, file)
     },
@@ -31,7 +34,8 @@ extension FuzzTarget {
     for (one, next) in zip(sequence, sequence.dropFirst()) {
       try require(next.header.sequenceNumber == one.header.sequenceNumber + 1, "a number is missing")
       try require(
-        next.position == (one.position + UInt64(one.header.entryLength)) % scanner.logLength, "a gap in a sequence")
+        next.position == (one.position + UInt64(one.header.entryLength)) % scanner.logLength,
+        "a gap in a sequence")
     }
     let (first, last) = (sequence[0], sequence[sequence.count - 1])
     try require(UInt64(last.header.tail) == first.position, "the sequence does not begin at its tail")
@@ -40,30 +44,38 @@ extension FuzzTarget {
 
   /// Compares what is read through the log with the changes done one after the other.
   private static func check(
-    _ overlay: LogOverlay, _ sequence: [LogScanner.Entry], _ log: Range<UInt64>, _ image: SparseImage, _ file: HostFile
+    _ overlay: LogOverlay, _ sequence: [LogScanner.Entry], _ log: Range<UInt64>, _ image: SparseImage,
+    _ file: HostFile
   ) throws {
     var last: UInt64 = 0
     for interval in overlay.intervals {
-      try require(interval.start >= last && interval.start < interval.end, "intervals out of order at \(interval.start)")
+      try require(
+        interval.start >= last && interval.start < interval.end, "intervals out of order at \(interval.start)"
+      )
       try require(
         !log.overlaps(interval.start..<interval.end) && interval.start >= VHDXFormat.regionTableOffsets[0],
         "the log changes \(interval.start)")
       try require(interval.end <= overlay.lastFileOffset, "a change behind the end of the file")
       try require(
-        interval.page == nil || interval.end - interval.start <= 4096, "a page of \(interval.end - interval.start) bytes")
+        interval.page == nil || interval.end - interval.start <= 4096,
+        "a page of \(interval.end - interval.start) bytes")
       last = interval.end
     }
     guard overlay.intervals.count <= 300 else { return }
     let model = changes(sequence, log, image)
     var places = model.flatMap { [$0.range.lowerBound, $0.range.upperBound - 4096, $0.range.upperBound] }
     places += model.map { max($0.range.lowerBound, 4096) - 4096 }
-    for place in places.prefix(600) where place <= overlay.lastFileOffset - min(4096, overlay.lastFileOffset) {
+    for place in places.prefix(600) where place <= overlay.lastFileOffset - min(4096, overlay.lastFileOffset)
+    {
       guard place + 4096 <= overlay.lastFileOffset else { continue }
-      let expected = model.last { $0.range.contains(place) }.map { $0.page ?? [UInt8](repeating: 0, count: 4096) }
+      let expected = model.last { $0.range.contains(place) }.map {
+        $0.page ?? [UInt8](repeating: 0, count: 4096)
+      }
       // What lies behind the end of the file and in no change is zero, as the file will be grown.
       let found = read(overlay, file, at: place)
       try require(
-        found == expected ?? (place >= image.size ? [UInt8](repeating: 0, count: 4096) : clipped(image, place)),
+        found == expected
+          ?? (place >= image.size ? [UInt8](repeating: 0, count: 4096) : clipped(image, place)),
         "the page at \(place) is not what the log makes it")
     }
   }

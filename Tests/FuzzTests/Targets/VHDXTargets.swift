@@ -5,7 +5,8 @@ import Storage
 extension FuzzTarget {
   /// The two headers.
   static let vhdxHeaders = FuzzTarget(
-    name: "vhdx-headers", subject: "VHDX: the two headers, which one counts, and its update", maximumLength: 4096,
+    name: "vhdx-headers", subject: "VHDX: the two headers, which one counts, and its update",
+    maximumLength: 4096,
     run: { input in
       let image = SparseImage(decoding: input)
       let file = HostFile(path: "headers", double: FuzzFile(image))
@@ -16,20 +17,23 @@ extension FuzzTarget {
       for header in found.compactMap({ $0 }) {
         var bytes = [UInt8](repeating: 0, count: Header.size)
         bytes.withUnsafeMutableBytes { header.encode(into: $0) }
-        try require(bytes.withUnsafeBytes { Header($0) } == header, "a header does not survive being written and read")
+        try require(
+          bytes.withUnsafeBytes { Header($0) } == header, "a header does not survive being written and read")
       }
       guard var current = answer({ () throws(ImageError) in try CurrentHeader(file) }) else { return }
       let numbers = found.compactMap { $0?.sequenceNumber }
       try require(current.header == found[current.slot], "the header is not the one of its slot")
       try require(current.header.sequenceNumber == numbers.max(), "an older header is taken")
       let old = current.header
-      guard answer({ () throws(ImageError) in try current.update(file) { $0.fileWriteGUID = .zero } }) != nil else {
+      guard answer({ () throws(ImageError) in try current.update(file) { $0.fileWriteGUID = .zero } }) != nil
+      else {
         return
       }
       guard let again = answer({ () throws(ImageError) in try CurrentHeader(file) }) else {
         throw BrokenPromise(description: "after an update no header can be read")
       }
-      try require(again.header == current.header && again.slot == current.slot, "the update is not what is read")
+      try require(
+        again.header == current.header && again.slot == current.slot, "the update is not what is read")
       try require(again.header.sequenceNumber == old.sequenceNumber + 1, "the update has not the next number")
     },
     form: .file([.vhdxHeaders]))
@@ -46,14 +50,19 @@ extension FuzzTarget {
         guard let table = decoded(bytes, log) else { continue }
         let ranges = table.regions.map(\.range)
         for (index, range) in ranges.enumerated() {
-          try require(range.lowerBound >= 1 << 20 && !range.isEmpty && !range.overlaps(log), "a region at \(range)")
+          try require(
+            range.lowerBound >= 1 << 20 && !range.isEmpty && !range.overlaps(log), "a region at \(range)")
           try require(!ranges[(index + 1)...].contains { $0.overlaps(range) }, "regions overlap at \(range)")
         }
-        try require(table.blockTable.id == RegionTable.blockTableID, "another region is taken for the block table")
+        try require(
+          table.blockTable.id == RegionTable.blockTableID, "another region is taken for the block table")
         var again = [UInt8](repeating: 0, count: VHDXFormat.regionTableSize)
         again.withUnsafeMutableBytes { RegionTable.encode(table.regions, into: $0) }
-        try require(again.withUnsafeBytes { RegionTable.isIntact($0) }, "a region table that was written is not intact")
-        try require(decoded(again, log)?.regions == table.regions, "a region table does not survive being written and read")
+        try require(
+          again.withUnsafeBytes { RegionTable.isIntact($0) }, "a region table that was written is not intact")
+        try require(
+          decoded(again, log)?.regions == table.regions,
+          "a region table does not survive being written and read")
       }
     },
     form: .file([.vhdxRegions]))
@@ -66,11 +75,13 @@ extension FuzzTarget {
 
   /// The metadata region.
   static let vhdxMetadata = FuzzTarget(
-    name: "vhdx-metadata", subject: "VHDX: metadata table, its items, the disk's parameters", maximumLength: 8192,
+    name: "vhdx-metadata", subject: "VHDX: metadata table, its items, the disk's parameters",
+    maximumLength: 8192,
     run: { input in
       let image = SparseImage(decoding: input)
       let place = image.regionPlace(SparseImage.metadataID) ?? 2 << 20
-      let region = RegionTable.Region(id: RegionTable.metadataID, offset: place, length: 1 << 20, isRequired: true)
+      let region = RegionTable.Region(
+        id: RegionTable.metadataID, offset: place, length: 1 << 20, isRequired: true)
       guard let table = metadata(region, { image.copy(into: $0, from: $1) }) else { return }
       try require(table.items.allSatisfy { $0.data.count <= 1 << 20 }, "an item of more than 1 MiB")
       if MetadataTable.tableSize + table.items.reduce(0, { $0 + $1.data.count }) <= 1 << 20 {
@@ -85,7 +96,9 @@ extension FuzzTarget {
         try require(second?.items == table.items, "metadata do not survive being written and read")
       }
       guard
-        let disk = answer({ () throws(ImageError) in try DiskParameters(table, file: "metadata", region: region) })
+        let disk = answer({ () throws(ImageError) in
+          try DiskParameters(table, file: "metadata", region: region)
+        })
       else { return }
       try check(
         BlockTableGeometry(
@@ -98,7 +111,9 @@ extension FuzzTarget {
     _ region: RegionTable.Region, _ read: (UnsafeMutableRawBufferPointer, UInt64) -> Void
   ) -> MetadataTable? {
     answer { () throws(ImageError) in
-      try MetadataTable(file: "metadata", region: region) { (buffer, offset) throws(ImageError) in read(buffer, offset) }
+      try MetadataTable(file: "metadata", region: region) { (buffer, offset) throws(ImageError) in
+        read(buffer, offset)
+      }
     }
   }
 
@@ -108,9 +123,12 @@ extension FuzzTarget {
     let last = geometry.payloadBlocks - 1
     for block in [0, 1, geometry.chunkRatio - 1, geometry.chunkRatio, last / 2, last] where block <= last {
       let index = geometry.payloadIndex(block)
-      try require(index < geometry.entries && !geometry.isBitmap(index: index), "block \(block) has entry \(index)")
+      try require(
+        index < geometry.entries && !geometry.isBitmap(index: index), "block \(block) has entry \(index)")
       let bitmap = geometry.bitmapIndex(chunk: geometry.chunk(ofBlock: block))
-      try require(geometry.isBitmap(index: bitmap) && bitmap > index, "the bitmap of block \(block) has entry \(bitmap)")
+      try require(
+        geometry.isBitmap(index: bitmap) && bitmap > index, "the bitmap of block \(block) has entry \(bitmap)"
+      )
       let length = geometry.blockLength(block)
       try require(length > 0 && length <= geometry.blockSize, "block \(block) has \(length) bytes")
     }
@@ -144,7 +162,8 @@ extension FuzzTarget {
       try check(disk.geometry)
       try walk(disk)
       if disk.geometry.entries <= 1 << 17, image.size <= VHDXFormat.largestWrittenFile,
-        let used = answer({ () throws(ImageError) in try disk.spaceInUse(below: image.size, inSession: false) })
+        let used = answer({ () throws(ImageError) in try disk.spaceInUse(below: image.size, inSession: false)
+          })
       {
         try check(used, disk, image)
       }
@@ -156,7 +175,8 @@ extension FuzzTarget {
     guard disk.geometry.entries <= 300, !disk.logIsDirty else { return }
     var places: [Range<UInt64>] = []
     for index in 0..<disk.geometry.entries {
-      let entry = BlockTableEntry(rawValue: image.littleEndian(at: disk.regions.blockTable.offset + index * 8))
+      let entry = BlockTableEntry(
+        rawValue: image.littleEndian(at: disk.regions.blockTable.offset + index * 8))
       guard entry.state == .fullyPresent || entry.state == .partiallyPresent else { continue }
       let isBitmap = disk.geometry.isBitmap(index: index)
       let range = entry.offset..<(entry.offset + (isBitmap ? 1 << 20 : disk.blockSize))
@@ -177,7 +197,8 @@ extension FuzzTarget {
     var offset: UInt64 = 0
     for _ in 0..<2000 where offset < disk.virtualSize {
       let left = disk.virtualSize - offset
-      guard let run = answer({ () throws(ImageError) in try disk.locate(offset, limit: left, mayWait: true) }) else {
+      guard let run = answer({ () throws(ImageError) in try disk.locate(offset, limit: left, mayWait: true) })
+      else {
         offset = (offset >> disk.blockShift + 1) << disk.blockShift
         continue
       }
