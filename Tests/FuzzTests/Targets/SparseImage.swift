@@ -46,7 +46,7 @@ package struct SparseImage: Sendable, Equatable {
     }
   }
 
-  /// Puts bytes at `offset`; the size stays. What lies behind the greatest offset is left out.
+  /// Puts bytes at `offset`; the size stays. What no file reaches is left out.
   mutating func put(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) {
     SparseImage.forEachPart(offset, bytes.count) { number, within, range in
       let source = UnsafeRawBufferPointer(rebasing: bytes[range])
@@ -86,7 +86,7 @@ package struct SparseImage: Sendable, Equatable {
     var done = 0
     while done < count {
       let (place, overflow) = offset.addingReportingOverflow(UInt64(done))
-      if overflow { return }
+      if overflow || place >= 1 << 63 { return }
       let within = Int(place % UInt64(pageSize))
       let step = min(count - done, pageSize - within)
       body(place / UInt64(pageSize), within, done..<(done + step))
