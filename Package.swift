@@ -103,13 +103,21 @@ let package = Package(
       name: "Simulator",
       dependencies: ["Simulation", .product(name: "ArgumentParser", package: "swift-argument-parser")],
       path: "Tests/Simulator", swiftSettings: settings),
+    .target(
+      name: "Kills",
+      dependencies: ["LinuxSystem", "TestSupport", "TestSystem"],
+      path: "Tests/Kills", swiftSettings: simulation),
+    .executableTarget(
+      name: "Killer",
+      dependencies: ["Kills", "TestSupport", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+      path: "Tests/Killer", swiftSettings: settings),
     .testTarget(
       name: "GuestLayoutTests", dependencies: ["GuestLayout", "Storage", "TestSupport"],
       swiftSettings: settings),
     .testTarget(
       name: "CorpusTests", dependencies: ["VirtualDisk", "Storage", "TestSupport"], swiftSettings: settings),
     .testTarget(
-      name: "MountTests", dependencies: ["LinuxSystem", "TestSupport", "TestSystem"], swiftSettings: settings),
+      name: "MountTests", dependencies: ["Kills", "LinuxSystem", "TestSupport", "TestSystem"], swiftSettings: settings),
     .testTarget(name: "StorageTests", dependencies: ["Storage", "TestSupport"], swiftSettings: settings),
     .testTarget(
       name: "VHDTests", dependencies: ["VHD", "Storage", "TestSupport"], swiftSettings: simulation),

@@ -37,6 +37,8 @@ public final class VhdfsMount {
   public let server: RunningProgram
   /// What must not go before the mount does: the directory of the images.
   private let keeping: AnyObject?
+  /// Ended in order: the path may be another mount's by now.
+  private var hasEnded = false
 
   /// Mounts, and waits until the mount is there.
   public init(
@@ -55,6 +57,7 @@ public final class VhdfsMount {
   }
 
   deinit {
+    if hasEnded { return }
     if server.isRunning {
       _ = try? run(["umount", "-l", path])
       server.wait(timeout: 10)
@@ -84,6 +87,7 @@ public final class VhdfsMount {
       result = try run(["umount", path], timeout: timeout)
     }
     guard result.succeeded else { throw TestFailure(result.summary) }
+    hasEnded = true
     result = server.wait(timeout: timeout)
     guard result.succeeded else { throw TestFailure("the server did not end cleanly: \(result.summary)") }
   }
@@ -94,6 +98,7 @@ public final class VhdfsMount {
     server.wait(timeout: 30)
     // umount(8) may call a helper for which the mount is gone already: ask the kernel alone.
     try runChecked(["umount", "-i", "-l", path])
+    hasEnded = true
   }
 
   private static func device(of path: String) -> dev_t? {
