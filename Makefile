@@ -1,6 +1,7 @@
 # make            builds the program (deps first)
 # make demo       makes a chain, mounts it, puts a file system on it, and checks what is in the files
 # make test       builds and tests everything; ends with the counts of passed, failed and skipped
+# make kill       kills the server under load, ROUNDS=20 times, and checks what is there afterwards; SEED=
 # make bench      measures, side by side with other programs; BENCH=--quick for a short look
 # make fuzz       TARGET=all|NAME SECONDS=N: feeds decoders with hostile bytes; without a TARGET: lists them
 # make install    PREFIX=/usr/local DESTDIR=
@@ -30,7 +31,7 @@ all: build
 # What building and mounting need; what the tests and the demo compare with; what the benchmarks compare with.
 BUILD_PACKAGES = libfuse3-dev fuse3 libisal-dev pkg-config
 TEST_PACKAGES = qemu-utils qemu-system-common libvhdi-utils p7zip-full fdisk gdisk fio e2fsprogs xfsprogs ntfs-3g \
-  dosfstools zstd bsdutils util-linux python3
+  dosfstools zstd bsdutils util-linux python3 sqlite3 psmisc
 
 deps:
 	@scripts/install-packages $(BUILD_PACKAGES)
@@ -43,6 +44,13 @@ build: deps
 
 test: test-deps build
 	@scripts/test
+
+# Needs root, /dev/fuse and loop devices.
+.PHONY: kill
+ROUNDS ?= 20
+kill: test-deps build
+	$(SWIFT) build --product Killer
+	VHDFS_PROGRAM="$(CURDIR)/$(PROGRAM)" .build/debug/Killer --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
 
 # The demo needs root for the loop device; it says so.
 demo: test-deps build

@@ -37,6 +37,13 @@ struct BlockLayout: Sendable {
   /// Bytes of disk in `block`: fewer than a block's in the last one.
   func diskLength(of block: UInt64) -> UInt64 { min(blockSize, virtualSize - (block << blockShift)) }
 
+  /// The bytes of a bitmap with the bits of all of the block's sectors that the disk has set.
+  func wholeBitmap(of block: UInt64) -> [UInt8] {
+    var bytes = [UInt8](repeating: 0, count: Int(bitmapLength))
+    bytes.withUnsafeMutableBytes { _ = SectorBits(bytes: $0).set(0..<Int(diskLength(of: block) / 512)) }
+    return bytes
+  }
+
   /// What `block` takes in the file when its bitmap begins at `place`.
   func extent(of block: UInt64, at place: UInt64) -> FileExtent {
     FileExtent(offset: place, length: bitmapLength + diskLength(of: block))

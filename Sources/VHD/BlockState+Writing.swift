@@ -33,17 +33,24 @@ extension BlockState {
       }
       guard let new = room.take(layout) else { return .room }
       do throws(ImageError) {
-        // The bitmap is written only at the next commit. On a full host it must be this write that fails, and not
-        // every later flush, of other data too.
-        try file.reserve(at: new, length: layout.bitmapLength)
+        if layout.isDifferencing {
+          // The bitmap is written only at the next commit. On a full host it must be this write that fails, and not
+          // every later flush, of other data too.
+          try file.reserve(at: new, length: layout.bitmapLength)
+        } else {
+          // Nothing is below: what is not written reads as zero with its bit set as well, and the room is zero. Data
+          // whose bit a crash left clear would be zeros to readers that heed the bits and data to those that do not;
+          // here all bits are stable, with the data, before the table speaks of the block.
+          try file.write(layout.wholeBitmap(of: block), at: new)
+        }
       } catch {
         room.zeroed.append(new)
         throw error
       }
       place = new
-      tables.clearBitmap(of: block, at: place)
-      // In memory the block has its place at once: the room reads as zero and no bit is set, so nothing
-      // changes for readers before the write completes.
+      tables.newBitmap(of: block, at: place)
+      // In memory the block has its place at once: the room reads as zero, and in a child no bit is set, so
+      // nothing changes for readers before the write completes.
       tables.setEntry(of: block, in: page, to: UInt32(place / BlockLayout.sector))
       room.allocated += 1
     } else {

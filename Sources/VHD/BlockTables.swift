@@ -108,15 +108,20 @@ struct BlockTables: ~Copyable {
     return BlockTables.keep(incoming, in: &bitmaps, key, forChange: forChange)
   }
 
-  /// A block's bitmap at a fresh place, which reads as zero in the file: what the cache holds of an earlier
-  /// block there is forgotten, and the first page need not be read.
-  mutating func clearBitmap(of block: UInt64, at place: UInt64) {
+  /// A block's bitmap at a fresh place: what the cache holds of an earlier block there is forgotten. In a child the
+  /// place reads as zero in the file, and no bit is set; otherwise the whole bitmap was written there.
+  mutating func newBitmap(of block: UInt64, at place: UInt64) {
     full.remove(block)
     for key in stride(from: place, to: place + layout.bitmapLength, by: layout.bitmapPage) {
-      if let page = bitmaps.find(key) ?? (key == place ? bitmaps.insert(key) : nil) {
-        memset(page, 0, layout.bitmapPage)
-      }
+      guard let page = bitmaps.find(key) ?? (key == place ? bitmaps.insert(key) : nil) else { continue }
+      memset(page, 0, layout.bitmapPage)
+      guard !layout.isDifferencing else { continue }
+      let inBlock = (key - place) / UInt64(layout.bitmapPage) * layout.bitmapPageCoverage
+      let length = min(layout.bitmapPageCoverage, layout.diskLength(of: block) - min(inBlock, layout.diskLength(of: block)))
+      let (bits, sectors) = sectors(of: inBlock, length: length, in: page)
+      _ = bits.set(sectors)
     }
+    if !layout.isDifferencing { full.insert(block) }
   }
 
   /// A page's bits, and the sectors of `inBlock ..< inBlock + length` among them: the length must stay in

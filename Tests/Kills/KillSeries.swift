@@ -3,7 +3,7 @@ import TestSupport
 
 /// One image, written to while its server is killed, a few times in a row; each time a new mount must show all that was
 /// durable, and in the end other programs must read what the mount showed.
-package struct KillSeries: Sendable {
+package struct KillSeries: Sendable, CustomStringConvertible {
   package enum Writer: String, CaseIterable, Sendable {
     /// Stamped sectors by a writer of this project, fio, files and a database in an ext4.
     case records, fio, files
