@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/eventfd.h>
 #include <sys/mount.h>
 #include <sys/signalfd.h>
@@ -157,3 +158,12 @@ int linux_connect_to(const char *name, int process) {
 int linux_open_process(int process) { return (int)syscall(SYS_pidfd_open, process, 0); }
 
 void linux_close_from(int first) { (void)syscall(SYS_close_range, (unsigned)first, ~0U, 0U); }
+
+int linux_raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return -1;
+    limit.rlim_cur = limit.rlim_max;
+    return setrlimit(RLIMIT_NOFILE, &limit);
+}

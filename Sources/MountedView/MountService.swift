@@ -1,4 +1,5 @@
 import Glibc
+import LinuxSystem
 import Logging
 import Storage
 import Synchronization
@@ -16,6 +17,9 @@ public enum MountService {
     _ options: MountOptions, log: Logger, whenReady: @escaping @Sendable () -> Void = {}
   ) throws(ImageError) {
     StopSignals.blockInThisThread()
+    // A chain takes a descriptor for each of its files, and a mount may have many chains. Nothing here is bound to
+    // small descriptors; where more are not to be had, opens fail with EMFILE.
+    _ = linux_raise_descriptor_limit()
     try MountPoint.prepare(options)
     let library = try DiskLibrary(
       sources: options.sources, parentDirectories: options.parentDirectories, isReadOnly: options.isReadOnly,

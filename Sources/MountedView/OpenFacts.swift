@@ -7,7 +7,10 @@ final class OpenFacts: Sendable {
   /// The position at which the first byte of the contents is read.
   let answerStart: UInt64
 
-  init(_ contents: [UInt8], answerStart: UInt64 = 0) {
+  private let seat: OpenAnswers.Seat?
+
+  init(_ contents: [UInt8], answerStart: UInt64 = 0, seat: OpenAnswers.Seat? = nil) {
+    self.seat = seat
     self.contents = contents
     self.answerStart = answerStart
   }

@@ -20,14 +20,18 @@ final class OpenMap: Sendable {
   let handle: DiskHandle
   private let format: ReportFormat
   private let range: Range<UInt64>
+  private let seat: OpenAnswers.Seat
   private let state: Mutex<State>
 
   /// - Parameter range: bytes of the disk, inside it.
-  init(image: ImageView, handle: DiskHandle, range: Range<UInt64>, format: ReportFormat) {
+  init(
+    image: ImageView, handle: DiskHandle, range: Range<UInt64>, format: ReportFormat, seat: OpenAnswers.Seat
+  ) {
     self.image = image
     self.handle = handle
     self.range = range
     self.format = format
+    self.seat = seat
     let disk = handle.disk
     state = Mutex(
       State(report: MapReport(of: disk, from: range.lowerBound, length: UInt64(range.count), as: format)))

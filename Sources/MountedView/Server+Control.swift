@@ -2,6 +2,7 @@ import CFuse
 import Glibc
 import ImageManagement
 import Storage
+import SystemPackage
 import VirtualDisk
 
 /// The control files: what stands in them is fixed when they are opened.
@@ -10,12 +11,20 @@ extension Server {
     guard tree.isPresent(image) else { return request.fail(ESTALE) }
     // Facts only: a question that is written and an answer that is read on one descriptor is for later files.
     guard flags & O_ACCMODE == O_RDONLY else { return request.fail(EACCES) }
+    guard let seat = answers.seat() else {
+      image.note(
+        ImageError(
+          errno: Errno(rawValue: ENFILE),
+          "\(escaped(image.name)): \(query.file.name) was not opened, because \(OpenAnswers.limit) control files are "
+            + "open; close some of them"))
+      return request.fail(ENFILE)
+    }
     tasks.add { [unowned self] in
       do throws(ImageError) {
         if query.file == .map {
-          replyOpened(request, try openMap(of: image, query))
+          replyOpened(request, try openMap(of: image, query, seat))
         } else {
-          replyOpened(request, OpenFacts(try contents(of: image, query)))
+          replyOpened(request, OpenFacts(try contents(of: image, query), seat: seat))
         }
       } catch {
         image.note(error)
@@ -50,12 +59,14 @@ extension Server {
     return links[1].path
   }
 
-  private func openMap(of image: ImageView, _ query: ControlQuery) throws(ImageError) -> OpenMap {
+  private func openMap(of image: ImageView, _ query: ControlQuery, _ seat: OpenAnswers.Seat)
+    throws(ImageError) -> OpenMap
+  {
     let question = try ControlQuestion(query)
     let handle = try library.open(image.name, access: .read)
     do throws(ImageError) {
       let range = try question.range(ofDisk: handle.disk.size, image.name)
-      return OpenMap(image: image, handle: handle, range: range, format: question.format)
+      return OpenMap(image: image, handle: handle, range: range, format: question.format, seat: seat)
     } catch {
       try? handle.close()
       throw error

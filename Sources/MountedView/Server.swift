@@ -20,6 +20,7 @@ final class Server: @unchecked Sendable {
   let attributes: Attributes
   let log: Logger
   let openFiles = OpenFiles()
+  let answers = OpenAnswers()
 
   let buffers = ReceiveBuffers()
   let transfers: TransferWorkers

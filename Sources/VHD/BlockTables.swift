@@ -117,7 +117,8 @@ struct BlockTables: ~Copyable {
       memset(page, 0, layout.bitmapPage)
       guard !layout.isDifferencing else { continue }
       let inBlock = (key - place) / UInt64(layout.bitmapPage) * layout.bitmapPageCoverage
-      let length = min(layout.bitmapPageCoverage, layout.diskLength(of: block) - min(inBlock, layout.diskLength(of: block)))
+      let length = min(
+        layout.bitmapPageCoverage, layout.diskLength(of: block) - min(inBlock, layout.diskLength(of: block)))
       let (bits, sectors) = sectors(of: inBlock, length: length, in: page)
       _ = bits.set(sectors)
     }

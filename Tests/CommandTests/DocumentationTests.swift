@@ -37,6 +37,24 @@ struct DocumentationTests {
     }
   }
 
+  /// Each promise and each limit of the threat model names tests, and they exist.
+  @Test func eachPromiseOfTheThreatModelHasATest() throws {
+    let page = try textOfFile(Project.file("docs/threat-model.md"))
+    let rows = page.split(separator: "\n").filter {
+      $0.hasPrefix("| ") && !$0.hasPrefix("| who ") && !$0.hasPrefix("| what ")
+    }
+    #expect(rows.count > 20)
+    for row in rows {
+      let names = row.matches(of: /([A-Za-z]+Tests\/[A-Za-z]+\.swift)(?:: ([A-Za-z0-9]+))?/)
+      #expect(!names.isEmpty, "\(row)")
+      for name in names {
+        let path = Project.file("Tests/\(name.1)")
+        try #require(fileExists(path), "\(row)")
+        if let test = name.2 { #expect(try textOfFile(path).contains("func \(test)("), "\(row)") }
+      }
+    }
+  }
+
   @Test(arguments: ["README.md", "ARCHITECTURE.md", "FEATURES.md", "CHANGELOG.md"])
   func linksLeadSomewhere(_ page: String) throws {
     for link in try textOfFile(Project.file(page)).matches(of: /\]\(([^)#:]+)\)/) {

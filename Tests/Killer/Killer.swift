@@ -7,7 +7,8 @@ import TestSupport
 @main
 struct Killer: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Kills the server of a mount under load, mounts again, and checks that nothing durable was lost.")
+    abstract:
+      "Kills the server of a mount under load, mounts again, and checks that nothing durable was lost.")
 
   @Option(help: "How many kills.")
   var rounds = 20

@@ -52,7 +52,9 @@ final class FileJournal: Sendable {
           let version = allowed.first(where: { version in
             version != 0 && bytes.starts(with: withUnsafeBytes(of: version.littleEndian) { Array($0) })
           }), same(bytes, FileJournal.contents(name, version))
-        else { throw TestFailure("\(name): holds \(bytes.count) bytes that are none of its versions \(allowed)") }
+        else {
+          throw TestFailure("\(name): holds \(bytes.count) bytes that are none of its versions \(allowed)")
+        }
         state.entries[name] = Entry(floor: version, issued: [])
         count += 1
       }

@@ -31,7 +31,9 @@ final class FileLoad: Load, @unchecked Sendable {
     try runChecked(["mkfs.ext4", "-q", "-F", "-b", "4096", device.path])
     let fileSystem = try MountedFileSystem(device.path, at: inside)
     if isInstalled("sqlite3") {
-      try runChecked(["sqlite3", "\(inside)/rows", "CREATE TABLE rows(number INTEGER PRIMARY KEY, bytes BLOB);"])
+      try runChecked([
+        "sqlite3", "\(inside)/rows", "CREATE TABLE rows(number INTEGER PRIMARY KEY, bytes BLOB);",
+      ])
     }
     try fileSystem.unmount()
   }
@@ -85,11 +87,13 @@ final class FileLoad: Load, @unchecked Sendable {
     totals.filesChecked += try journal.verify(inside)
     if isInstalled("sqlite3") {
       let answer = try runChecked([
-        "sqlite3", "\(inside)/rows", "PRAGMA integrity_check; SELECT 'row', count(*) FROM rows; SELECT 'row', max(number) "
+        "sqlite3", "\(inside)/rows",
+        "PRAGMA integrity_check; SELECT 'row', count(*) FROM rows; SELECT 'row', max(number) "
           + "FROM rows;",
       ])
       let numbers = FileLoad.rows(answer)
-      guard answer.hasPrefix("ok"), let found = numbers.first, found >= lastRow, found == numbers.last || found == 0
+      guard answer.hasPrefix("ok"), let found = numbers.first, found >= lastRow,
+        found == numbers.last || found == 0
       else { throw TestFailure("the database after row \(lastRow) was committed: \(answer)") }
       lastRow = found
       totals.rowsChecked += found

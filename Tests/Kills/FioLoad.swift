@@ -25,9 +25,12 @@ final class FioLoad: Load {
       "--randseed=\(generator.next() >> 33)", "--aux-path=\(directory.path)", "--minimal",
     ]
     let engine =
-      isDeep ? ["--ioengine=libaio", "--iodepth=8", "--direct=1"] : ["--ioengine=psync", "--iodepth=1", "--direct=0"]
+      isDeep
+      ? ["--ioengine=libaio", "--iodepth=8", "--direct=1"]
+      : ["--ioengine=psync", "--iodepth=1", "--direct=0"]
     program = try RunningProgram(
-      options + engine + ["--do_verify=0", "--verify_state_save=1", "--sync=dsync"], directory: directory.path)
+      options + engine + ["--do_verify=0", "--verify_state_save=1", "--sync=dsync"], directory: directory.path
+    )
     // Each of its writes is a flush.
     moment.syncsUnderWay.store(1, ordering: .relaxed)
     // It takes a while to begin.
@@ -47,7 +50,9 @@ final class FioLoad: Load {
     guard fileExists(state) else { return }
     // One at a time: with more under way fio is some blocks late in noticing where its list ends.
     let result = try run(
-      options + ["--ioengine=psync", "--iodepth=1", "--verify_only=1", "--verify_state_load=1", "--verify_fatal=1"], timeout: 120,
+      options + [
+        "--ioengine=psync", "--iodepth=1", "--verify_only=1", "--verify_state_load=1", "--verify_fatal=1",
+      ], timeout: 120,
       directory: directory.path)
     guard result.succeeded, let kilobytes = result.output.split(separator: ";").dropFirst(5).first,
       let checked = Int(kilobytes)

@@ -85,7 +85,8 @@ struct KillSteps {
     let isDirty = try kind.isVHDX && !ImageChecks.logIsEmpty(image)
     if isDirty { totals.dirtyLogs += 1 }
     let info = try Vhdfs.runChecked(["info", image])
-    guard info.contains("\nstate offline\n"), !kind.isVHDX || info.contains("\nlog_dirty \(isDirty ? 1 : 0)\n")
+    guard info.contains("\nstate offline\n"),
+      !kind.isVHDX || info.contains("\nlog_dirty \(isDirty ? 1 : 0)\n")
     else { throw TestFailure("of the killed image is told: \(info)") }
 
     // fio and a file system want to write.
@@ -107,7 +108,9 @@ struct KillSteps {
   private func readByQEMU(_ copy: String, _ totals: inout Totals) throws {
     if kind.isVHDX {
       let mended = try TestSupport.run(["qemu-img", "check", "-f", "vhdx", "-r", "all", copy])
-      guard mended.status == 0 || mended.status == 3 else { throw TestFailure("of the killed image: \(mended.summary)") }
+      guard mended.status == 0 || mended.status == 3 else {
+        throw TestFailure("of the killed image: \(mended.summary)")
+      }
     }
     let raw = workspace.root.file("raw")
     try runChecked(["qemu-img", "convert", "-f", kind.qemuFormat, "-O", "raw", copy, raw])
@@ -125,7 +128,9 @@ struct KillSteps {
     let shown = workspace.root.file("shown")
     try runChecked(["cp", "--sparse=always", mount.file(name), shown])
     try mount.unmount()
-    if kind.isVHDX, try !ImageChecks.logIsEmpty(image) { throw TestFailure("the log is not empty after a clean close") }
+    if kind.isVHDX, try !ImageChecks.logIsEmpty(image) {
+      throw TestFailure("the log is not empty after a clean close")
+    }
     if kind.isKnownToQEMU {
       if kind.isVHDX { try runChecked(["qemu-img", "check", "-f", "vhdx", image]) }
       try runChecked(["qemu-img", "compare", "-f", kind.qemuFormat, "-F", "raw", image, shown])

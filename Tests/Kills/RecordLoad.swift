@@ -119,7 +119,8 @@ final class RecordLoad: Load, @unchecked Sendable {
     case 0, 1:
       let result =
         kind == 0
-        ? linux_punch_hole(descriptor, offset, off_t(length)) : linux_zero_range(descriptor, offset, off_t(length))
+        ? linux_punch_hole(descriptor, offset, off_t(length))
+        : linux_zero_range(descriptor, offset, off_t(length))
       guard result == 0 else { throw TestFailure("zeroing: \(String(cString: strerror(errno)))") }
       history.end(change, isDurable: false)
     default:

@@ -54,8 +54,9 @@ package final class SectorHistory: Sendable {
     while true {
       let range = choose()
       let change: Change? = state.withLock { state in
-        if state.underWay.contains(where: { $0.first < range.upperBound && range.lowerBound < $0.first + $0.count })
-        {
+        if state.underWay.contains(where: {
+          $0.first < range.upperBound && range.lowerBound < $0.first + $0.count
+        }) {
           return nil
         }
         state.generation += 1
@@ -120,7 +121,9 @@ package final class SectorHistory: Sendable {
       }
       var verdict = Verdict()
       let file = try OpenFile(path)
-      guard file.size == UInt64(sectors * Stamp.sector) else { throw TestFailure("\(path): \(file.size) bytes") }
+      guard file.size == UInt64(sectors * Stamp.sector) else {
+        throw TestFailure("\(path): \(file.size) bytes")
+      }
       let step = 2048
       for start in stride(from: 0, to: sectors, by: step) {
         let count = min(step, sectors - start)
@@ -128,7 +131,8 @@ package final class SectorHistory: Sendable {
         guard bytes.count == count * Stamp.sector else { throw TestFailure("\(path): ends early") }
         try bytes.withUnsafeBytes { buffer in
           for index in 0..<count {
-            let slice = UnsafeRawBufferPointer(rebasing: buffer[index * Stamp.sector..<(index + 1) * Stamp.sector])
+            let slice = UnsafeRawBufferPointer(
+              rebasing: buffer[index * Stamp.sector..<(index + 1) * Stamp.sector])
             try check(slice, start + index, allowed[start + index] ?? [], settles, &state, &verdict, path)
           }
         }
@@ -148,7 +152,8 @@ package final class SectorHistory: Sendable {
     let floor = state.floor[sector]
     let found = stamp.generation(of: bytes, sector: sector)
     // The latest that looks so: two zeroings cannot be told apart.
-    guard let found, let match = newer.last(where: { $0.shown == found }) ?? (floor.shown == found ? floor : nil)
+    guard let found,
+      let match = newer.last(where: { $0.shown == found }) ?? (floor.shown == found ? floor : nil)
     else {
       let names = ([floor] + newer).map { $0.isZero ? "zeros (\($0.generation))" : "\($0.generation)" }
       throw TestFailure(

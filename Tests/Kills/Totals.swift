@@ -30,7 +30,8 @@ package struct Totals: Sendable {
     left.byKind.merge(right.byKind, uniquingKeysWith: +)
     left.byLoad.merge(right.byLoad, uniquingKeysWith: +)
     for path: WritableKeyPath<Totals, Int> in [
-      \.rounds, \.dirtyLogs, \.kills, \.killsInSync, \.writes, \.syncs, \.records, \.openSectors, \.newerSectors,
+      \.rounds, \.dirtyLogs, \.kills, \.killsInSync, \.writes, \.syncs, \.records, \.openSectors,
+      \.newerSectors,
       \.readByQEMU, \.blocksCheckedByFio, \.filesChecked, \.rowsChecked, \.fileSystemChecks, \.imagesCompared,
       \.failures,
     ] { left[keyPath: path] += right[keyPath: path] }

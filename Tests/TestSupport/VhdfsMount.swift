@@ -40,14 +40,15 @@ public final class VhdfsMount {
   /// Ended in order: the path may be another mount's by now.
   private var hasEnded = false
 
-  /// Mounts, and waits until the mount is there.
+  /// Mounts, and waits until the mount is there. `wrapper` is a program that becomes the server, as prlimit(1) does.
   public init(
-    _ sources: [String], at path: String, _ options: [String] = [], keeping: AnyObject? = nil
+    _ sources: [String], at path: String, _ options: [String] = [], keeping: AnyObject? = nil,
+    under wrapper: [String] = []
   ) throws {
     self.path = path
     self.keeping = keeping
     let before = VhdfsMount.device(of: path)
-    server = try RunningProgram([Vhdfs.program, "mount", "-f"] + options + sources + [path])
+    server = try RunningProgram(wrapper + [Vhdfs.program, "mount", "-f"] + options + sources + [path])
     let server = server
     let isThere = eventually(within: 20) { !server.isRunning || VhdfsMount.device(of: path) != before }
     guard isThere, server.isRunning else {

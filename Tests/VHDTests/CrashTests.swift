@@ -263,7 +263,9 @@ import Testing
   }
 
   /// Of a disk without a parent some readers heed the sector bits and some do not: both must see the same.
-  private func expectBitsDoNotMatter(_ image: VHDImage, _ file: RecordingFile, _ now: [UInt8], _ place: String) {
+  private func expectBitsDoNotMatter(
+    _ image: VHDImage, _ file: RecordingFile, _ now: [UInt8], _ place: String
+  ) {
     guard let layout = image.blocks?.layout else { return }
     do {
       let table = ByteBuffer(count: Int(layout.blockCount) * 4)

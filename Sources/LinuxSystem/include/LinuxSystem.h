@@ -63,6 +63,9 @@ int linux_listen(const char *name);
 int linux_accept_from(int socket, unsigned user);
 int linux_connect_to(const char *name, int process);
 
+/* Asks for as many descriptors as the process may have (the hard limit). 0, or -1 with errno. */
+int linux_raise_descriptor_limit(void);
+
 /* Closes every descriptor from `first` on. */
 void linux_close_from(int first);
 
