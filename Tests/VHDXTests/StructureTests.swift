@@ -38,6 +38,17 @@ struct StructureTests {
     #expect(try ParentLocator(locator.encode(), file: "x", at: 0) == locator)
   }
 
+  @Test("A parent locator has 256 pairs at most")
+  func parentLocatorPairs() throws {
+    var bytes = ParentLocator(
+      linkage: .random(), linkage2: .random(), relativePath: ".\\x.vhdx", absoluteWin32Path: nil
+    ).encode()
+    bytes += [UInt8](repeating: 0, count: 8192)
+    bytes.replaceSubrange(18..<20, with: [1, 1])
+    let error = #expect(throws: ImageError.self) { try ParentLocator(bytes, file: "x", at: 0) }
+    #expect(error?.description.contains("257 pairs") == true)
+  }
+
   @Test("An entry in the log is found whole and replayed as written", arguments: [1, 2, 100, 126])
   func logEntry(pages: Int) throws {
     let guid = GUID.random()
