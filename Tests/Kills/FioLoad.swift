@@ -1,3 +1,4 @@
+import Glibc
 import TestSupport
 
 /// fio, with writes of which each is durable when it returns; fio keeps its own list of what has returned (its verify
@@ -10,6 +11,8 @@ final class FioLoad: Load {
   private var program: RunningProgram?
   private var options: [String] = []
 
+  private var state: String { directory.file("local-kill-0-verify.state") }
+
   init(seed: UInt64) throws {
     directory = try TemporaryDirectory()
     generator = SeededGenerator(seed: seed)
@@ -18,6 +21,8 @@ final class FioLoad: Load {
   func prepare(_ disk: String) throws {}
 
   func start(_ disk: String, _ moment: Moment) throws {
+    // Killed before it has begun, fio leaves no list: an older one says nothing of this time.
+    unlink(state)
     let isDeep = Bool.random(using: &generator)
     options = [
       "fio", "--name=kill", "--filename=\(disk)", "--rw=randwrite",
@@ -45,7 +50,6 @@ final class FioLoad: Load {
   func verifyForeign(_ raw: String) throws {}
 
   func verify(_ disk: String, _ totals: inout Totals) throws {
-    let state = directory.file("local-kill-0-verify.state")
     // Killed before fio had written anything.
     guard fileExists(state) else { return }
     // One at a time: with more under way fio is some blocks late in noticing where its list ends.

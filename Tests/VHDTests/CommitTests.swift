@@ -77,6 +77,42 @@ import Testing
     #expect(try bitmapAfterWriting(try CommitTests.newImage()) == expected)
   }
 
+  /// A dynamic block of another writer, of which some sectors have no bit: they read as zero whatever lies there, also
+  /// beside a byte that is written; and the next block in that place has none of its bits.
+  @Test func bitsOfOthersAreHeeded() throws {
+    let (double, first, disk) = try CommitTests.newImage()
+    try first.beginWriting()
+    try disk.write([UInt8](repeating: 0xEE, count: 512 << 10), at: 0)
+    try first.finishWriting()
+    let layout = try #require(first.blocks?.layout)
+    let entry = ByteBuffer(count: 4)
+    try double.file.read(into: entry.bytes, at: layout.tableOffset)
+    let place = UInt64(entry.readable.bigEndian(UInt32.self, at: 0)) * 512
+    try double.file.write([0b1000_0000] + [UInt8](repeating: 0, count: 511), at: place)
+
+    let image = try VHDImage(double.file)
+    let again = SmallDisk([image])
+    try image.beginWriting()
+    try again.write([1], at: 3 * 512 + 17)
+    var expected = [UInt8](repeating: 0xEE, count: 512) + [UInt8](repeating: 0, count: 7 * 512)
+    expected[3 * 512 + 17] = 1
+    #expect(try again.read(0, 4096) == expected)
+    try image.finishWriting()
+    #expect(try SmallDisk([VHDImage(double.file)]).read(0, 4096) == expected)
+
+    // Another block takes the place.
+    try image.beginWriting()
+    try again.zero(0, 512 << 10)
+    for _ in 0..<3 { try image.commit() }
+    try again.write([2], at: 5 << 19)
+    try image.commit()
+    try double.file.read(into: entry.bytes, at: layout.tableOffset + 5 * 4)
+    #expect(UInt64(entry.readable.bigEndian(UInt32.self, at: 0)) * 512 == place)
+    let bitmap = ByteBuffer(count: 128)
+    try double.file.read(into: bitmap.bytes, at: place)
+    #expect(bitmap.bytes.allSatisfy { $0 == 0xFF })
+  }
+
   private func bitmapAfterWriting(
     _ made: (double: RecordingFile, image: VHDImage, disk: SmallDisk)
   ) throws -> [UInt8] {
