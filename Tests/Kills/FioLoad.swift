@@ -42,6 +42,8 @@ final class FioLoad: Load {
     _ = eventually(within: 5) { (try? run(["fuser", "-s", disk]))?.succeeded ?? false }
   }
 
+  func endIsNear() {}
+
   func stop(_ totals: inout Totals) throws {
     guard let result = program?.wait(timeout: 60), !result.timedOut else { throw TestFailure("fio hangs") }
     program = nil

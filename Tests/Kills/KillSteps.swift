@@ -63,6 +63,7 @@ struct KillSteps {
       usleep(UInt32.random(in: 0...2000, using: &generator))
     }
     try moment.check()
+    load.endIsNear()
     moment.isOver.store(true, ordering: .releasing)
     let isInSync = moment.syncsUnderWay.load(ordering: .relaxed) > 0
     mount.server.signal(SIGKILL)

@@ -9,6 +9,8 @@ protocol Load: AnyObject {
   func prepare(_ disk: String) throws
   /// Begins writing and returns.
   func start(_ disk: String, _ moment: Moment) throws
+  /// The next moment the server is killed: what was told to be durable until now, was told by a server that lived.
+  func endIsNear()
   /// The server was killed: waits until every writer has noticed, and lets go of all that is in the dead mount.
   func stop(_ totals: inout Totals) throws
   /// Compares what a new mount shows with what must be there; that is all that may be there from then on.

@@ -66,6 +66,8 @@ final class RecordLoad: Load, @unchecked Sendable {
     }
   }
 
+  func endIsNear() {}
+
   func stop(_ totals: inout Totals) throws {
     guard writers.wait(timeout: .now() + 60) == .success else {
       throw TestFailure("writers hang after the kill")
