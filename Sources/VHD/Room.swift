@@ -27,16 +27,19 @@ struct Room: Sendable {
   static let firstGrowth: UInt64 = 16 << 20
   static let largestGrowth: UInt64 = 512 << 20
 
-  /// A place for one block, or nil when room must be made first.
+  /// A place for one block, within reach of the table's sector numbers, or nil when room must be made first.
   mutating func take(_ layout: BlockLayout) -> UInt64? {
     if let place = zeroed.popLast() { return place }
-    let place = layout.place(from: cursor)
     guard canTake(layout) else { return nil }
+    let place = layout.place(from: cursor)
     cursor = place + layout.bitmapLength + layout.blockSize
     return place
   }
 
   func canTake(_ layout: BlockLayout) -> Bool {
-    !zeroed.isEmpty || layout.place(from: cursor) + layout.bitmapLength + layout.blockSize <= zeroedEnd
+    if !zeroed.isEmpty { return true }
+    let place = layout.place(from: cursor)
+    // A file may be longer than sector numbers reach; its blocks may not lie there.
+    return place < BlockLayout.largestFile && place + layout.bitmapLength + layout.blockSize <= zeroedEnd
   }
 }

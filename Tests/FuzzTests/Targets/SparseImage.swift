@@ -103,7 +103,8 @@ package struct SparseImage: Sendable, Equatable {
       guard let operation = Operation(&input) else { break }
       operations.append(operation)
     }
-    size = input.littleEndian() ?? 0
+    // No host has a larger file.
+    size = min(input.littleEndian() ?? 0, UInt64(Int64.max))
     var position: UInt64 = 0
     var decoded = 0
     while let gap = input.variable(), let word = input.variable() {

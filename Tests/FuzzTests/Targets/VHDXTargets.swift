@@ -161,12 +161,9 @@ extension FuzzTarget {
       guard let disk = answer({ () throws(ImageError) in try VHDXImage(file) }) else { return }
       try check(disk.geometry)
       try walk(disk)
-      if disk.geometry.entries <= 1 << 17, image.size <= VHDXFormat.largestWrittenFile,
-        let used = answer({ () throws(ImageError) in try disk.spaceInUse(below: image.size, inSession: false)
-          })
-      {
-        try check(used, disk, image)
-      }
+      guard disk.geometry.entries <= 1 << 17, image.size <= VHDXFormat.largestWrittenFile else { return }
+      let used = answer { () throws(ImageError) in try disk.spaceInUse(below: image.size, inSession: false) }
+      if let used { try check(used, disk, image) }
     },
     form: .file([.vhdxRegions, .vhdxMetadata, .vhdxTable]))
 
