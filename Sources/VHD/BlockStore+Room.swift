@@ -43,7 +43,9 @@ extension BlockStore {
     let room = state.withLock {
       (cursor: $0.room.cursor, zeroedEnd: $0.room.zeroedEnd, footer: $0.room.footer)
     }
-    guard room.zeroedEnd < room.footer, room.cursor < min(room.footer, BlockLayout.largestFile) else { return }
+    guard room.zeroedEnd < room.footer, room.cursor < min(room.footer, BlockLayout.largestFile) else {
+      return
+    }
     try file.punch(at: room.cursor, length: room.footer - room.cursor)
     state.withLock { $0.room.zeroedEnd = room.footer }
   }

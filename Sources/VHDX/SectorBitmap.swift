@@ -18,6 +18,9 @@ extension VHDXImage {
       )
     }
     try checkPlace(entry, length: VHDXFormat.mebibyte, what: "the sector bitmap of chunk \(chunk)")
+    guard entry.offset + VHDXFormat.mebibyte <= tables.trustedEnd(geometry.bitmapIndex(chunk: chunk)) else {
+      throw damagedEntry("the sector bitmap of chunk \(chunk) lies behind the end of the file, which was cut")
+    }
     return entry.offset
   }
 

@@ -14,6 +14,8 @@ struct SpaceMap: ~Copyable {
   private(set) var end: UInt64
   /// `end` when the file was opened: what lies behind it was allocated since, and is known.
   let initialEnd: UInt64
+  /// The file's size when it was opened.
+  let initialFileSize: UInt64
   /// The file's size as grown by us.
   private(set) var fileSize: UInt64
   /// Holes of one block each that read as zero.
@@ -36,6 +38,7 @@ struct SpaceMap: ~Copyable {
 
   init(fileSize: UInt64) {
     self.fileSize = fileSize
+    initialFileSize = fileSize
     end = (fileSize + VHDXFormat.mebibyte - 1) / VHDXFormat.mebibyte * VHDXFormat.mebibyte
     initialEnd = end
   }
@@ -58,6 +61,9 @@ struct SpaceMap: ~Copyable {
     end = needed
     return place
   }
+
+  /// The file is longer than it was found; what was added to it is this program's.
+  var hasGrown: Bool { fileSize > initialFileSize }
 
   /// Undoes the last `allocateAtEnd`, of which nothing was used.
   mutating func giveBackEnd(_ length: UInt64) { end -= length }

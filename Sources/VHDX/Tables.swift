@@ -17,6 +17,9 @@ struct Tables: ~Copyable {
   /// A clean close waits for the operations under way; new ones begin a session first, or go on with this one.
   var isFinishing = false
   var space: SpaceMap
+  /// Until the whole table was looked through: the entries whose places this program gave out behind the file's old end.
+  /// Any other that speaks of room there is of a file that was cut, and has no claim to what is put there now.
+  var placed: Set<UInt64> = []
   /// Counts changes of tables; room that was released waits for its change to be durable.
   var changes: UInt64 = 0
   /// Blocks of which all users are waited for, before they may be released.
@@ -45,6 +48,11 @@ struct Tables: ~Copyable {
 
   /// Whether a change may begin now.
   var mayChange: Bool { isWriting && !isFinishing }
+
+  /// Up to where entry `index` may speak of the file. While the file has its old size, that is the bound by itself.
+  func trustedEnd(_ index: UInt64) -> UInt64 {
+    space.hasGrown && !space.isAdopted && !placed.contains(index) ? space.initialFileSize : .max
+  }
 
   mutating func markDirty(_ page: UInt64) {
     cache.markDirty(page)
@@ -160,7 +168,20 @@ extension VHDXImage {
     }
     UnsafeMutableRawBufferPointer(start: slot, count: VHDXFormat.pageSize)
       .storeLittleEndian(entry.rawValue, at: Int(index * 8 % UInt64(VHDXFormat.pageSize)))
+    if !tables.space.isAdopted, entry.offset >= tables.space.initialEnd { tables.placed.insert(index) }
     tables.markDirty(offset)
+  }
+
+  /// Refuses to change a block that reaches behind the end that the file had, where room for others is made.
+  func checkUncut(_ entry: BlockTableEntry, block: UInt64, _ tables: borrowing Tables) throws(ImageError) {
+    guard entry.state == .fullyPresent || entry.state == .partiallyPresent else { return }
+    guard entry.offset + geometry.blockLength(block) <= tables.trustedEnd(geometry.payloadIndex(block)) else {
+      throw cutBlock(block, entry.offset)
+    }
+  }
+
+  func cutBlock(_ block: UInt64, _ place: UInt64) -> ImageError {
+    damagedEntry("block \(block) lies at \(place), and the file ended before the block does: it was cut")
   }
 
   /// Checks that `entry` can be what payload block `block` says; reads of a block that fails this fail.

@@ -31,16 +31,20 @@ extension VHDXImage {
     try check(entry, block: block, tables)
     switch entry.state {
     case .fullyPresent:
-      var length = inBlock
+      let place = entry.offset + within
+      let trusted = tables.trustedEnd(geometry.payloadIndex(block))
+      guard place < trusted else { throw cutBlock(block, entry.offset) }
+      var length = min(inBlock, trusted - place)
       // Blocks that follow one another in the file are one run.
       var next = block + 1
       while length < end, let following = cachedEntry(next, tables), following.state == .fullyPresent,
-        following.reservedBits == 0, following.offset == entry.offset + (next - block) * blockSize
+        following.reservedBits == 0, following.offset == entry.offset + (next - block) * blockSize,
+        following.offset + blockSize <= tables.trustedEnd(geometry.payloadIndex(next))
       {
         length = min(end, length + blockSize)
         next += 1
       }
-      return overlaid(Run(.data, length: length, fileOffset: entry.offset + within), tables)
+      return overlaid(Run(.data, length: length, fileOffset: place), tables)
     case .partiallyPresent:
       guard let bitmap = try bitmapBlock(for: block, &tables, access) else { return nil }
       let sectorSize = UInt64(logicalSectorSize)
@@ -52,7 +56,10 @@ extension VHDXImage {
       else { return nil }
       let length = min(inBlock, (bits.count << sectorShift) - intoSector)
       guard bits.isSet else { return Run(.parent, length: length) }
-      return overlaid(Run(.data, length: length, fileOffset: entry.offset + within), tables)
+      let place = entry.offset + within
+      let trusted = tables.trustedEnd(geometry.payloadIndex(block))
+      guard place < trusted else { throw cutBlock(block, entry.offset) }
+      return overlaid(Run(.data, length: min(length, trusted - place), fileOffset: place), tables)
     default:
       let isParents = isDifferencing && entry.state == .notPresent
       let isMapped = entry.state == .zero || entry.state == .unmapped

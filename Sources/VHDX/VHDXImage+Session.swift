@@ -46,8 +46,14 @@ extension VHDXImage {
           tables.space = SpaceMap(fileSize: max(tables.space.fileSize, overlay.lastFileOffset))
           tables.overlay = nil
         }
-        if let used { tables.space.adopt(used: used) } else { try keepLastBlockClear(&tables) }
-        try tables.space.completeLastMebibyte(file)
+        if let used {
+          tables.space.adopt(used: used)
+          try tables.space.completeLastMebibyte(file)
+        } else {
+          // An optional region may be said to lie behind the file's end.
+          tables.space.keepClear(below: structuresEnd)
+          try keepLastBlockClear(&tables)
+        }
         if let copy = damagedRegionTable { try mendRegionTable(copy, &tables) }
         tables.isWriting = true
       }

@@ -18,7 +18,10 @@ extension VHDXImage {
     guard let scannedEnd = place else { return }
     do throws(ImageError) {
       let used = try spaceInUse(below: scannedEnd, inSession: true)
-      tables.withLock { $0.space.adopt(used: used) }
+      try tables.withLock { (tables) throws(ImageError) in
+        tables.space.adopt(used: used)
+        try tables.space.completeLastMebibyte(file)
+      }
     } catch {
       tables.withLock { if $0.failure == nil { $0.failure = error } }
       throw error
@@ -31,7 +34,9 @@ extension VHDXImage {
   func spaceInUse(below end: UInt64, inSession: Bool) throws(ImageError) -> SpaceUse {
     var used = SpaceUse(fileSize: end)
     for range in structures { _ = used.add(range) }
-    let (overlay, fileSize) = tables.withLock { ($0.overlay, $0.wholeFileSize) }
+    let (overlay, fileEnd) = tables.withLock {
+      ($0.overlay, inSession ? $0.space.initialFileSize : $0.wholeFileSize)
+    }
     let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 4096)
     defer { buffer.deallocate() }
     var index: UInt64 = 0
@@ -48,9 +53,12 @@ extension VHDXImage {
         let entry = BlockTableEntry(rawValue: UnsafeRawBufferPointer(part).littleEndian(at: Int(number * 8)))
         // Entries that this session changed since may be read old or new: either way the place is not handed out,
         // because room that was given up becomes free only when its release is reclaimed (see `SpaceMap.adopt`).
-        // What lies behind the end was put there by this session, if there is one, and is known.
-        if entry.rawValue == 0 || inSession && entry.offset >= end { continue }
-        try add(entry, index: index + number, end: end, fileSize: fileSize, to: &used)
+        if entry.rawValue == 0 { continue }
+        // What this session put behind the file's old end is known; nothing else may lie there.
+        if inSession, entry.offset >= end, tables.withLock({ $0.placed.contains(index + number) }) {
+          continue
+        }
+        try add(entry, index: index + number, end: end, fileEnd: fileEnd, to: &used)
       }
       index += count
     }
@@ -58,7 +66,7 @@ extension VHDXImage {
   }
 
   private func add(
-    _ entry: BlockTableEntry, index: UInt64, end: UInt64, fileSize: UInt64, to used: inout SpaceUse
+    _ entry: BlockTableEntry, index: UInt64, end: UInt64, fileEnd: UInt64, to used: inout SpaceUse
   ) throws(ImageError) {
     let isBitmap = geometry.isBitmap(index: index)
     let length = isBitmap ? VHDXFormat.mebibyte : blockSize
@@ -71,7 +79,7 @@ extension VHDXImage {
       // Some writers leave the last block of a disk as short as the disk; any other must be there as a whole.
       let block = index - index / (geometry.chunkRatio + 1)
       let needed = isBitmap ? length : geometry.blockLength(min(block, geometry.payloadBlocks - 1))
-      guard entry.offset + needed <= fileSize else {
+      guard entry.offset + needed <= fileEnd else {
         throw notWritten("a block at \(entry.offset) reaches beyond the end of the file, which was cut")
       }
       guard used.add(range) else {

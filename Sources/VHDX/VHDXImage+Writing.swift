@@ -20,6 +20,7 @@ extension VHDXImage {
         }
         guard let entry = try entry(geometry.payloadIndex(block), &tables, access) else { return nil }
         try check(entry, block: block, tables)
+        try checkUncut(entry, block: block, tables)
         switch entry.state {
         case .fullyPresent:
           return WriteRun(.ready, length: length, diskOffset: offset, fileOffset: entry.offset + within)
@@ -114,7 +115,7 @@ extension VHDXImage {
     let bitmapIndex = geometry.bitmapIndex(chunk: chunk)
     guard let bitmapEntry = try entry(bitmapIndex, &tables, access) else { return nil }
     if bitmapEntry.state == .fullyPresent {
-      try checkPlace(bitmapEntry, length: VHDXFormat.mebibyte, what: "the sector bitmap of chunk \(chunk)")
+      guard try bitmapBlock(for: block, &tables, access) != nil else { return nil }
       let sectors = blockSize >> sectorShift
       guard
         try setBits(

@@ -45,6 +45,7 @@ extension VHDXImage {
       let index = geometry.payloadIndex(block)
       guard let entry = try entry(index, &tables, access) else { return nil }
       try check(entry, block: block, tables)
+      try checkUncut(entry, block: block, tables)
       switch entry.state {
       case .notPresent where isDifferencing:
         guard isWhole else { return WriteRun(.unallocated, length: length, diskOffset: offset) }
