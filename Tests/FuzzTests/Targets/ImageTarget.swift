@@ -30,6 +30,9 @@ struct ImageSession {
   private var leaf: Layer?
   /// Sectors of 512 bytes whose contents are known.
   private var known: [UInt64: [UInt8]] = [:]
+  /// Sectors that could not be read before anything was changed, and were not written since: damage stays damage, and
+  /// never becomes zeros or another place's bytes.
+  private var unreadable: Set<UInt64> = []
   /// Sectors that were changed since the last success of a flush or close.
   private var unflushed: Set<UInt64> = []
 
@@ -140,6 +143,7 @@ struct ImageSession {
   private mutating func perform(_ operation: Operation, _ blockSize: UInt64) throws {
     guard let disk else { return }
     let range = operation.range(size: disk.size, blockSize: blockSize)
+    scanSpace()
     switch operation.action {
     case .write, .writeZeros:
       let isZero = operation.action == .writeZeros
@@ -164,6 +168,18 @@ struct ImageSession {
         throw BrokenPromise(description: "the image cannot be opened after it was closed")
       }
     case .read: try compare(range)
+    }
+  }
+
+  /// Looks through a long block table, which otherwise happens in the background once writing has begun: what two blocks
+  /// claim is found then, and not before.
+  private func scanSpace() {
+    guard case .vhdx(let image)? = leaf, image.geometry.entries * 8 > VHDXImage.quickTableLength else {
+      return
+    }
+    _ = answer { () throws(ImageError) in
+      try image.beginWriting()
+      try image.scanSpace()
     }
   }
 
@@ -199,7 +215,10 @@ struct ImageSession {
         known[sector] = Array(whole[(index * 512)..<min((index + 1) * 512, whole.count)])
       }
     } else {
-      for sector in sectors { known[sector] = read(sector...sector) }
+      for sector in sectors {
+        known[sector] = read(sector...sector)
+        if known[sector] == nil { unreadable.insert(sector) }
+      }
     }
   }
 
@@ -222,6 +241,7 @@ struct ImageSession {
       let start = sector * ImageSession.sector
       let part = max(range.lowerBound, start)..<min(range.upperBound, start + ImageSession.sector)
       unflushed.insert(sector)
+      unreadable.remove(sector)
       guard let bytes else {
         known[sector] = nil
         continue
@@ -244,6 +264,9 @@ struct ImageSession {
 
   private func compare(_ when: String) throws {
     for sector in known.keys.sorted() { try compare(sector, when) }
+    for sector in unreadable.sorted() where read(sector...sector) != nil {
+      throw BrokenPromise(description: "sector \(sector), which was damaged, can be read \(when)")
+    }
   }
 
   private func compare(_ sector: UInt64, _ when: String) throws {

@@ -12,7 +12,7 @@ package enum SeedImages {
     try file.write((0..<65536).map { UInt8(truncatingIfNeeded: $0 / 300 + 1) }, at: 0)
   }
 
-  package static let own: [SparseImage] = vhd + vhdx
+  package static let own: [SparseImage] = vhd + vhdx + [cutWithLongTable]
 
   private static var vhd: [SparseImage] {
     let parent = VHDParent(uniqueID: .zero, timeStamp: 7, relativePath: "./p.vhd", absolutePath: "/d/p.vhd")
@@ -41,6 +41,29 @@ package enum SeedImages {
         }
       }
     }
+  }
+
+  /// A disk of so many blocks that its table is looked through in the background only, in a file that was cut: blocks 5
+  /// and 6 lie behind its end, where the first new block will go.
+  private static var cutWithLongTable: SparseImage {
+    var image = made { file throws(ImageError) in
+      try VHDXImage.create(file, VHDXCreation(kind: .dynamic, virtualSize: 1 << 40, blockSize: 1 << 20))
+    }
+    let table = image.regionPlace(SparseImage.blockTableID) ?? 0
+    let place = image.size
+    image.size = place + (1 << 20) + 700
+    for (block, offset) in [(5, place + (1 << 20)), (6, place + (2 << 20)), (3, place)] as [(UInt64, UInt64)]
+    {
+      image.putLittleEndian(BlockTableEntry(.fullyPresent, offset: offset).rawValue, at: table + block * 8)
+    }
+    image.put([UInt8](repeating: 9, count: 600), at: place + 100)
+    image.operations = [
+      Operation(.read, length: 4095, place: 5 << 13),
+      Operation(.write, seed: 7, length: 8191, place: 9 << 13),
+      Operation(.write, seed: 5, length: 100, place: 6 << 13), Operation(.read, length: 511, place: 5 << 13),
+      Operation(.flush, seed: 1), Operation(.write, seed: 9, length: 500, place: 10 << 13),
+    ]
+    return image
   }
 
   /// An image as it is made, after some writing, and as a crash leaves it: with a log to be replayed, or a tail of room.

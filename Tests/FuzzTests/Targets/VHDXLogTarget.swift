@@ -15,6 +15,7 @@ extension FuzzTarget {
         header.logLength % 4096 == 0
       else { return }
       let log = header.logOffset..<(header.logOffset + UInt64(header.logLength))
+      guard log.upperBound <= image.size else { return }
       let scanner = LogScanner(
         file: file, logOffset: log.lowerBound, logLength: UInt64(header.logLength), logGUID: header.logGUID)
       guard let sequence = answer({ () throws(ImageError) in try scanner.activeSequence() }) else { return }
