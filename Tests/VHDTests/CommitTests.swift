@@ -105,7 +105,7 @@ import Testing
     try again.write([3], at: 9 * 512)
     try again.zero(0, 512 << 10)
     for _ in 0..<3 { try image.commit() }
-    try again.write([2], at: 5 << 19)
+    try again.write([2], at: (5 << 19) + 20 * 512)
     try image.commit()
     try double.file.read(into: entry.bytes, at: layout.tableOffset + 5 * 4)
     #expect(UInt64(entry.readable.bigEndian(UInt32.self, at: 0)) * 512 == place)
