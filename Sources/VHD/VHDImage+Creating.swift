@@ -81,7 +81,6 @@ extension VHDImage {
   private static func writeTables(
     _ file: HostFile, footer: borrowing ByteBuffer, _ layout: NewLayout
   ) throws(ImageError) {
-    try file.write(footer.readable, at: 0)
     let header = ByteBuffer(count: DynamicHeader.length)
     layout.header.encode(into: header.bytes)
     try file.write(header.readable, at: NewLayout.headerOffset)
@@ -97,6 +96,11 @@ extension VHDImage {
       let bytes = ByteBuffer(copying: path)
       try file.write(bytes.readable, at: locator.dataOffset)
     }
+    // Everything must be durable before a footer makes the file an image.
+    try file.flush()
+    try file.write(footer.readable, at: 0)
+    // The copy must be durable before the footer at the end: that one can be lost, and the copy serves.
+    try file.flush()
     try file.write(footer.readable, at: layout.footerOffset)
   }
 }

@@ -26,6 +26,7 @@ extension VHDXImage {
   /// the file was opened.
   private func validateHeaders(_ findings: inout ImageFindings) throws(ImageError) {
     let buffer = ByteStore(Header.size)
+    var found: [Header] = []
     for offset in VHDXFormat.headerOffsets {
       let count = try file.readUpTo(buffer.bytes, at: offset)
       guard count == Header.size, let header = Header(buffer.readable) else {
@@ -33,6 +34,7 @@ extension VHDXImage {
           .unfinished, at: offset, "the header's signature or checksum is wrong; the other one is good")
         continue
       }
+      found.append(header)
       if header.version != 1 {
         findings.add(.damage, at: offset, "the header is of version \(header.version); it must be 1")
       }
@@ -43,6 +45,15 @@ extension VHDXImage {
           .damage, at: offset,
           "the log is said to lie at \(header.logOffset) with \(header.logLength) bytes; both must be multiples of 1 MiB, "
             + "behind the headers")
+      }
+    }
+    // A clean close writes both (2.2.2): what the older one says is what the newer one does.
+    if found.count == 2 {
+      found[0].sequenceNumber = found[1].sequenceNumber
+      if found[0] != found[1] {
+        findings.add(
+          .unfinished, at: VHDXFormat.headerOffsets[0],
+          "the two headers differ: writing began, or a log was named, and the file was not closed since")
       }
     }
     let size = tables.withLock { $0.wholeFileSize }

@@ -9,6 +9,9 @@ package struct CrashChain {
   package let leaf: RecordedFile
   /// The disk that the leaf's parent shows.
   package let parents: VirtualDisk?
+  package let isVHD: Bool
+  /// The file of the leaf's parent, as it was when the chain was made.
+  package private(set) var leafParent: RecordedFile?
 
   /// Makes an empty chain; parents have data here and there.
   package init(_ kind: ChainKind, size: Int) throws {
@@ -22,18 +25,21 @@ package struct CrashChain {
         try disk.write(bytes, at: place)
       }
       try disk.finishWriting()
+      leafParent = file
       parents = try VirtualDisk(
         leaf: HostFile(path: "parent\(level)", double: file, isWritable: false), over: parents)
       file = try CrashChain.file(kind, size: size, parent: file)
     }
     leaf = file
     self.parents = parents
+    isVHD = kind.isVHD
   }
 
-  /// The chain with another leaf.
-  package init(leaf: SparseBytes, parents: VirtualDisk?) {
+  /// The other chain with this leaf.
+  package init(leaf: SparseBytes, _ other: CrashChain) {
     self.leaf = RecordedFile(leaf)
-    self.parents = parents
+    parents = other.parents
+    isVHD = other.isVHD
   }
 
   package func open(writable: Bool = true) throws(ImageError) -> VirtualDisk {

@@ -42,13 +42,30 @@ package struct CrashRecord {
         model.write([UInt8](repeating: 0, count: length), at: window.place(of: offset), operation: number)
         try disk.zero(at: UInt64(offset), length: UInt64(length))
       case .flush: try disk.flush()
-      case .finish: try disk.finishWriting()
+      case .finish:
+        try disk.finishWriting()
+        guard chain.leaf.pendingCount == 0 else {
+          throw TestFailure("\(chain.leaf.pendingCount) changes were not flushed when the clean close returned")
+        }
       case .reopen: disk = try chain.open()
       }
     }
     chain.leaf.begin(operation: steps.count)
     self.model = model
     epochs = chain.leaf.epochs
+    if let change = CrashRecord.firstEarlyChange(in: epochs, isVHD: chain.isVHD) {
+      throw TestFailure("the first change of the session is a \(change), not a header with new write ids")
+    }
+  }
+
+  /// What is changed in a VHDX before a header with new write ids is durable.
+  private static func firstEarlyChange(in epochs: [RecordedEpoch], isVHD: Bool) -> String? {
+    guard !isVHD, let first = epochs.first else { return nil }
+    let headers: Range<UInt64> = 64 << 10..<192 << 10
+    return zip(first.entries, first.outline).first { entry, _ in
+      let range = entry.change.range
+      return range.isEmpty || !(headers.contains(range.lowerBound) && range.upperBound <= headers.upperBound)
+    }?.1
   }
 
   /// The last step before `operation` that made everything durable.

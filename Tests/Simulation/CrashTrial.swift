@@ -28,7 +28,7 @@ package struct CrashTrial {
     let record: CrashRecord
     do {
       record = try CrashRecord(
-        CrashChain(leaf: start, parents: chain.parents), window: window, history.steps, seed: history.seed)
+        CrashChain(leaf: start, chain), window: window, history.steps, seed: history.seed)
     } catch {
       throw CrashFailure(
         history: history.name, kind: history.kind, seed: history.seed, epoch: -1, choice: "all", changes: [],
@@ -44,6 +44,13 @@ package struct CrashTrial {
       if let onlyEpoch, onlyEpoch != number { continue }
       try look(at: epoch, number, record, expectation, history)
     }
+  }
+
+  mutating func noteHistory() { totals.histories += 1 }
+  mutating func noteState() { totals.states += 1 }
+  mutating func noteEpoch(isExhaustive: Bool) {
+    totals.epochs += 1
+    if isExhaustive { totals.exhaustive += 1 }
   }
 
   /// Every state of one epoch.
@@ -68,10 +75,12 @@ package struct CrashTrial {
         throw failure(sentence)
       }
       totals.states += 1
-      if budget.qemuEvery > 0, totals.states % budget.qemuEvery == 0, let judge {
-        if let sentence = try judge.refusal(state, history.kind, scratch, record.window) {
-          throw failure(sentence)
+      // Others refuse a file of which one region table is damaged.
+      if budget.qemuEvery > 0, totals.states % budget.qemuEvery == 0, let judge, record.known.isEmpty {
+        let sentence = try judge.refusal(state, history.kind, record.window) {
+          expectation.firstForeign($0, latest: latest, record.model)
         }
+        if let sentence { throw failure(sentence) }
         totals.qemu += 1
       }
       // The first state, and others here and there.
@@ -148,7 +157,7 @@ package struct CrashTrial {
     let second: CrashRecord
     do {
       second = try CrashRecord(
-        CrashChain(leaf: state, parents: record.chain.parents), window: record.window, contents: contents,
+        CrashChain(leaf: state, record.chain), window: record.window, contents: contents,
         steps,
         seed: generator.next() >> 32)
     } catch {
@@ -179,8 +188,9 @@ package struct CrashTrial {
 
 /// Another program's word on a state.
 package protocol CrashJudge {
-  /// What the program has against the state, whose window reads as `contents`; nil if nothing.
+  /// What the program has against the state; nil if nothing. `firstForeign` tells where contents of the window are
+  /// none that they may be.
   func refusal(
-    _ state: SparseBytes, _ kind: ChainKind, _ contents: [UInt8], _ window: DiskWindow
+    _ state: SparseBytes, _ kind: ChainKind, _ window: DiskWindow, firstForeign: ([UInt8]) -> Int?
   ) throws -> String?
 }

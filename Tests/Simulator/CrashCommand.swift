@@ -42,9 +42,11 @@ struct CrashCommand: ParsableCommand {
     if let qemuEvery { budget.qemuEvery = qemuEvery }
     var trial = CrashTrial(budget)
     trial.onlyEpoch = epoch
+    if budget.qemuEvery > 0 { trial.judge = try QEMUJudge() }
     let start = CrashCommand.seconds
     let kinds = kind.map { [$0] } ?? ChainKind.allCases
     do {
+      for kind in kinds where history == nil || history == "creation" { try trial.runCreation(kind) }
       for kind in kinds where history != "random" {
         for one in CrashHistory.purposeful(kind) where history == nil || history == one.name {
           try run(one, &trial)
