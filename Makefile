@@ -1,6 +1,7 @@
 # make            builds the program (deps first)
 # make demo       makes a chain, mounts it, puts a file system on it, and checks what is in the files
 # make test       builds and tests everything; ends with the counts of passed, failed and skipped
+# make crash      tries power cuts at every moment of random histories; MINUTES=20 SEED=
 # make kill       kills the server under load, ROUNDS=20 times, and checks what is there afterwards; SEED=
 # make bench      measures, side by side with other programs; BENCH=--quick for a short look
 # make fuzz       TARGET=all|NAME SECONDS=N: feeds decoders with hostile bytes; without a TARGET: lists them
@@ -24,7 +25,7 @@ PROGRAM = .build/release/vhdfs
 # Warnings in our own targets are errors (Package.swift).
 export VHDFS_STRICT = 1
 
-.PHONY: all deps test-deps build demo test bench fuzz install format lint clean
+.PHONY: all deps test-deps build demo test crash bench fuzz install format lint clean
 
 all: build
 
@@ -44,6 +45,11 @@ build: deps
 
 test: test-deps build
 	@scripts/test
+
+MINUTES ?= 20
+crash: test-deps
+	$(SWIFT) build -c release --product Simulator
+	.build/release/Simulator crash --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 # Needs root, /dev/fuse and loop devices.
 .PHONY: kill

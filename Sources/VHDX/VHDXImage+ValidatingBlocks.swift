@@ -21,11 +21,11 @@ extension VHDXImage {
     for range in structures where !look.used.add(range) {
       findings.add(.damage, at: range.lowerBound, "headers, log and regions share room")
     }
-    let buffer = ByteStore(1 << 20)
-    let total = regions.blockTable.length / 8
+    let buffer = ByteStore(1 << 16)
+    let perBuffer = UInt64(buffer.bytes.count / 8)
     var index: UInt64 = 0
-    while index < total {
-      let count = min(UInt64(buffer.bytes.count / 8), total - index)
+    while index < geometry.entries {
+      let count = min(perBuffer, geometry.entries - index)
       try readReplayed(
         overlay, UnsafeMutableRawBufferPointer(rebasing: buffer.bytes[..<Int(count * 8)]),
         at: regions.blockTable.offset + index * 8)
@@ -35,18 +35,23 @@ extension VHDXImage {
       }
       index += count
     }
+    // What is left of the region belongs to no block.
+    while index < regions.blockTable.length / 8 {
+      let count = min(perBuffer, regions.blockTable.length / 8 - index)
+      let part = UnsafeMutableRawBufferPointer(rebasing: buffer.bytes[..<Int(count * 8)])
+      try readReplayed(overlay, part, at: regions.blockTable.offset + index * 8)
+      if !UnsafeRawBufferPointer(part).isAllZero {
+        findings.add(
+          .remark, at: regions.blockTable.offset + index * 8, "entries behind the disk's end are not zero")
+      }
+      index += count
+    }
   }
 
   private func examine(
     _ entry: BlockTableEntry, _ index: UInt64, _ look: inout Look, _ findings: inout ImageFindings
   ) {
     let place = regions.blockTable.offset + index * 8
-    guard index < geometry.entries else {
-      if entry.rawValue != 0 {
-        findings.add(.remark, at: place, "an entry behind the disk's end is not zero")
-      }
-      return
-    }
     if entry.rawValue != 0, entry.reservedBits != 0 {
       findings.add(.damage, at: place, "the block table's entry \(index) has reserved bits set")
     }

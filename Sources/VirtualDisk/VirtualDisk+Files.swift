@@ -23,6 +23,9 @@ extension VirtualDisk {
     self.init([image] + (parents?.images ?? []), leaf: image, wake: {})
   }
 
+  /// What the first change does before it: a log is replayed, the write ids are renewed.
+  package func beginWriting() throws(ImageError) { try leaf.beginWriting() }
+
   /// What is to be found in the leaf's structure.
   package func validateLeaf() throws(ImageError) -> ImageFindings {
     switch leaf {

@@ -17,11 +17,11 @@ package struct CrashBudget: Sendable {
   /// For tests built without optimisation.
   package static var short: CrashBudget {
     var budget = CrashBudget()
-    budget.exhaustiveChanges = 5
-    budget.sampledStates = 24
-    budget.mostStates = 48
+    budget.exhaustiveChanges = 4
+    budget.sampledStates = 16
+    budget.mostStates = 24
     budget.secondCrashes = 1
-    budget.secondStates = 4
+    budget.secondStates = 2
     budget.qemuEvery = 0
     return budget
   }

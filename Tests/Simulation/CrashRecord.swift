@@ -27,6 +27,12 @@ package struct CrashRecord {
     self.initial = initial
     var model = SectorVersions(initial)
     chain.leaf.record()
+    if !chain.isVHD, CrashRecord.namesLog(chain.leaf.contents) {
+      try disk.beginWriting()
+      guard !CrashRecord.namesLog(chain.leaf.contents) else {
+        throw TestFailure("a header names the log that was replayed")
+      }
+    }
     for (number, step) in steps.enumerated() {
       chain.leaf.begin(operation: number)
       switch step {
@@ -45,7 +51,8 @@ package struct CrashRecord {
       case .finish:
         try disk.finishWriting()
         guard chain.leaf.pendingCount == 0 else {
-          throw TestFailure("\(chain.leaf.pendingCount) changes were not flushed when the clean close returned")
+          throw TestFailure(
+            "\(chain.leaf.pendingCount) changes were not flushed when the clean close returned")
         }
       case .reopen: disk = try chain.open()
       }
@@ -55,6 +62,14 @@ package struct CrashRecord {
     epochs = chain.leaf.epochs
     if let change = CrashRecord.firstEarlyChange(in: epochs, isVHD: chain.isVHD) {
       throw TestFailure("the first change of the session is a \(change), not a header with new write ids")
+    }
+  }
+
+  /// Whether either header of a VHDX names a log.
+  private static func namesLog(_ file: SparseBytes) -> Bool {
+    [UInt64(64 << 10), 128 << 10].contains { header in
+      file.bytes(at: header, count: 4) == Array("head".utf8)
+        && file.bytes(at: header + 48, count: 16).contains { $0 != 0 }
     }
   }
 

@@ -14,9 +14,11 @@ extension CrashTrial {
     let double = RecordedFile()
     double.record()
     try CrashChain.create(kind, size: size, parent: chain.leafParent, in: double)
-    func failure(_ number: Int, _ choice: String, _ epoch: RecordedEpoch?, _ sentence: String) -> CrashFailure {
+    func failure(_ number: Int, _ choice: String, _ epoch: RecordedEpoch?, _ sentence: String) -> CrashFailure
+    {
       CrashFailure(
-        history: "creation", kind: kind, seed: 1, epoch: number, choice: choice, changes: epoch?.outline ?? [],
+        history: "creation", kind: kind, seed: 1, epoch: number, choice: choice,
+        changes: epoch?.outline ?? [],
         sentence: sentence)
     }
     guard double.pendingCount == 0 else {
@@ -50,7 +52,9 @@ extension CrashTrial {
     }
     do throws(ImageError) {
       let findings = try disk.validateLeaf()
-      if let finding = findings.all.first(where: { $0.severity == .damage || isWhole }) { return finding.description }
+      if let finding = findings.all.first(where: { $0.severity == .damage || isWhole }) {
+        return finding.description
+      }
       let found = try CrashRecord.read(disk, DiskWindow([0..<expected.count]))
       return found == expected ? nil : "the new image does not read as it should"
     } catch {

@@ -51,7 +51,9 @@ package struct QEMUJudge: CrashJudge {
   private func libvhdiRefusal(_ path: String, _ state: SparseBytes, _ kind: ChainKind) throws -> String? {
     guard hasVHDI else { return nil }
     if kind.isVHD {
-      guard state.size >= 512, state.bytes(at: state.size - 512, count: 8) == Array("conectix".utf8) else { return nil }
+      guard state.size >= 512, state.bytes(at: state.size - 512, count: 8) == Array("conectix".utf8) else {
+        return nil
+      }
     } else {
       // LogGuid of either header.
       for header in [UInt64(64 << 10), 128 << 10] {
@@ -64,7 +66,9 @@ package struct QEMUJudge: CrashJudge {
 
   private func write(_ state: SparseBytes, to path: String) throws {
     let file = try OpenFile(path, O_RDWR | O_CREAT | O_TRUNC)
-    guard ftruncate(file.descriptor, off_t(state.size)) == 0 else { throw TestFailure("\(path) cannot be made") }
+    guard ftruncate(file.descriptor, off_t(state.size)) == 0 else {
+      throw TestFailure("\(path) cannot be made")
+    }
     var offset: UInt64 = 0
     while let page = state.nextPage(from: offset, end: state.size) {
       let start = page / SparseBytes.pageSize * SparseBytes.pageSize
