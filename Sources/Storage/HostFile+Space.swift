@@ -78,7 +78,7 @@ extension HostFile {
     let zeros = UnsafeMutableRawBufferPointer.allocate(
       byteCount: Int(min(UInt64(chunk), length)), alignment: 4096)
     defer { zeros.deallocate() }
-    zeros.initializeMemory(as: UInt8.self, repeating: 0)
+    zeros.clear()
     var done: UInt64 = 0
     while done < length {
       let count = Int(min(UInt64(chunk), length - done))

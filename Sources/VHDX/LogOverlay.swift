@@ -122,7 +122,7 @@ struct LogOverlay {
       throw .damaged(
         file.path, at: offset, "the file ends before the \(buffer.count) bytes that should be here")
     }
-    rest.initializeMemory(as: UInt8.self, repeating: 0)
+    rest.clear()
     let end = offset + UInt64(buffer.count)
     guard var index = firstInterval(endingAfter: offset) else { return }
     let page = UnsafeMutableRawBufferPointer.allocate(byteCount: 4096, alignment: 8)
@@ -137,7 +137,7 @@ struct LogOverlay {
         let within = Int(from - interval.start)
         target.copyMemory(from: UnsafeRawBufferPointer(rebasing: page[within..<(within + target.count)]))
       } else {
-        target.initializeMemory(as: UInt8.self, repeating: 0)
+        target.clear()
       }
       index += 1
     }

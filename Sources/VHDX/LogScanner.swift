@@ -127,6 +127,6 @@ struct LogScanner {
   /// Reads from the log, which may be longer than the file: what is not there is zero.
   func readLog(into buffer: UnsafeMutableRawBufferPointer, at position: UInt64) throws(ImageError) {
     let count = try file.readUpTo(buffer, at: logOffset + position)
-    UnsafeMutableRawBufferPointer(rebasing: buffer[count...]).initializeMemory(as: UInt8.self, repeating: 0)
+    UnsafeMutableRawBufferPointer(rebasing: buffer[count...]).clear()
   }
 }

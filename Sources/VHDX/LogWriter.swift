@@ -9,7 +9,7 @@ enum LogWriter {
   ) -> UnsafeMutableRawBufferPointer {
     let length = 4096 * (descriptorSectors(pages.count) + pages.count)
     let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: length, alignment: 4096)
-    bytes.initializeMemory(as: UInt8.self, repeating: 0)
+    bytes.clear()
     LogEntryHeader(
       entryLength: UInt32(length), tail: UInt32(position), sequenceNumber: sequenceNumber,
       descriptorCount: UInt32(pages.count), logGUID: logGUID, flushedFileOffset: flushedFileOffset,

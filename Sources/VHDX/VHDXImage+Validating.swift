@@ -124,7 +124,7 @@ final class ByteStore {
   let bytes: UnsafeMutableRawBufferPointer
   init(_ count: Int) {
     bytes = .allocate(byteCount: count, alignment: 4096)
-    bytes.initializeMemory(as: UInt8.self, repeating: 0)
+    bytes.clear()
   }
   deinit { bytes.deallocate() }
   var readable: UnsafeRawBufferPointer { UnsafeRawBufferPointer(bytes) }

@@ -17,7 +17,7 @@ extension VirtualDisk {
       let part = UnsafeMutableRawBufferPointer(rebasing: buffer[done..<(done + Int(run.length))])
       switch run.kind {
       case .zero:
-        part.initializeMemory(as: UInt8.self, repeating: 0)
+        part.clear()
       case .data:
         let file = layers[depth].file
         if mayWait {

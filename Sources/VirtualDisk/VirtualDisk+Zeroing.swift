@@ -58,7 +58,7 @@ extension VirtualDisk {
     guard length > 0 else { return }
     let zeros = UnsafeMutableRawBufferPointer.allocate(byteCount: Int(min(length, 1 << 20)), alignment: 4096)
     defer { zeros.deallocate() }
-    zeros.initializeMemory(as: UInt8.self, repeating: 0)
+    zeros.clear()
     var done: UInt64 = 0
     while done < length {
       let count = min(UInt64(zeros.count), length - done)
