@@ -23,6 +23,9 @@ extension VirtualDisk {
     self.init([image] + (parents?.images ?? []), leaf: image, wake: {})
   }
 
+  /// A writing session has begun and was not closed.
+  package var isWriting: Bool { leaf.isWriting }
+
   /// What the first change does before it: a log is replayed, the write ids are renewed.
   package func beginWriting() throws(ImageError) { try leaf.beginWriting() }
 

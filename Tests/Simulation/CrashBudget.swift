@@ -7,6 +7,8 @@ package struct CrashBudget: Sendable {
   package var mostStates = 6000
   /// Of how many states of an epoch it is tried to go on from them, with a second power cut.
   package var secondCrashes = 3
+  /// In one of how many epochs that is done.
+  package var secondEvery = 1
   /// How many states of each epoch after that are looked at.
   package var secondStates = 12
   /// One in so many states is shown to QEMU; 0: none.
@@ -21,6 +23,7 @@ package struct CrashBudget: Sendable {
     budget.sampledStates = 16
     budget.mostStates = 24
     budget.secondCrashes = 1
+    budget.secondEvery = 4
     budget.secondStates = 2
     budget.qemuEvery = 0
     return budget

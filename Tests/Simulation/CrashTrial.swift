@@ -84,7 +84,7 @@ package struct CrashTrial {
         totals.qemu += 1
       }
       // The first state, and others here and there.
-      if goneOn < budget.secondCrashes,
+      if (number + history.name.utf8.count) % budget.secondEvery == 0, goneOn < budget.secondCrashes,
         position == 0 || Int.random(in: 0..<(4 << goneOn), using: &generator) == 0
       {
         goneOn += 1

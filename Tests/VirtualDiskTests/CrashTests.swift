@@ -5,19 +5,17 @@ import Testing
 /// The fixed part; `make crash` looks at more states of more histories.
 @Suite("What a power cut leaves")
 struct CrashTests {
-  static let size = ModelledDisk.defaultSize
-
   @Test("Each ordered step: every state opens, is sound, and reads old or new", arguments: ChainKind.allCases)
   func purposefulHistories(_ kind: ChainKind) throws {
     var trial = CrashTrial(.short)
     for history in CrashHistory.purposeful(kind) { try trial.run(history) }
-    #expect(trial.totals.states > 100 && trial.totals.secondStates > 50, "\(trial.totals)")
+    #expect(trial.totals.states > 50 && trial.totals.secondStates > 5, "\(trial.totals)")
   }
 
   @Test("Every state reads old, new or zero, and what was flushed", arguments: ChainKind.allCases)
   func randomHistory(_ kind: ChainKind) throws {
     var trial = CrashTrial(.short)
-    for seed in UInt64(1)...6 { try trial.run(.random(kind, seed: seed)) }
+    for seed in UInt64(1)...4 { try trial.run(.random(kind, seed: seed)) }
   }
 
   @Test("A new image is whole, or none", arguments: ChainKind.allCases)
@@ -29,11 +27,13 @@ struct CrashTests {
 
   @Test(
     "Other programs accept the states", .requiresPrograms("qemu-img"),
-    arguments: [ChainKind.dynamicVHDX, .fixedVHDX, .dynamicVHD, .childVHD])
+    arguments: [ChainKind.dynamicVHDX, .dynamicVHD, .childVHD])
   func others(_ kind: ChainKind) throws {
     var budget = CrashBudget.short
     budget.secondCrashes = 0
-    budget.qemuEvery = 50
+    budget.qemuEvery = 40
+    budget.mostStates = 8
+    budget.sampledStates = 4
     var trial = CrashTrial(budget)
     trial.judge = try QEMUJudge()
     for history in CrashHistory.purposeful(kind) { try trial.run(history) }
