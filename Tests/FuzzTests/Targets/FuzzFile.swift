@@ -11,7 +11,12 @@ final class FuzzFile: HostFileDouble {
 
   private let state: Mutex<SparseImage>
 
-  init(_ image: SparseImage) { state = Mutex(image) }
+  init(_ image: SparseImage) {
+    var image = image
+    // What an input says of bytes behind the end must not appear when the file grows.
+    image.zero(at: image.size, length: .max - image.size)
+    state = Mutex(image)
+  }
 
   /// What the file holds now.
   var contents: SparseImage { state.withLock { $0 } }
