@@ -40,6 +40,8 @@ extension VHDXImage {
     let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 4096)
     defer { buffer.deallocate() }
     var index: UInt64 = 0
+    // Of the chunk that is looked through.
+    var isPartlyPresent = false
     while index < geometry.entries {
       let count = min(UInt64(buffer.count / 8), geometry.entries - index)
       let part = UnsafeMutableRawBufferPointer(rebasing: buffer[..<Int(count * 8)])
@@ -53,6 +55,14 @@ extension VHDXImage {
         let entry = BlockTableEntry(rawValue: UnsafeRawBufferPointer(part).littleEndian(at: Int(number * 8)))
         // Entries that this session changed since may be read old or new: either way the place is not handed out,
         // because room that was given up becomes free only when its release is reclaimed (see `SpaceMap.adopt`).
+        isPartlyPresent = isPartlyPresent || entry.state == .partiallyPresent
+        if geometry.isBitmap(index: index + number) {
+          // The next new block of the chunk would bring a bitmap, by which those blocks are the parent's.
+          guard !isPartlyPresent || entry.state == .fullyPresent else {
+            throw notWritten("partly present blocks have no sector bitmap")
+          }
+          isPartlyPresent = false
+        }
         if entry.rawValue == 0 { continue }
         // What this session put behind the file's old end is known; nothing else may lie there.
         if inSession, entry.offset >= end, tables.withLock({ $0.placed.contains(index + number) }) {

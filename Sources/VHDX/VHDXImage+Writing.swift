@@ -127,6 +127,7 @@ extension VHDXImage {
         throw damagedEntry(
           "the sector bitmap of chunk \(chunk) is in the reserved state \(bitmapEntry.state.rawValue)")
       }
+      guard try checkNoneIsPartlyPresent(chunk: chunk, &tables, access) else { return nil }
       let place = try tables.space.allocateAtEnd(VHDXFormat.mebibyte, file: file)
       do throws(ImageError) {
         // The bitmap is written only by commits. On a full host it must be this write that fails, and not every later
@@ -143,6 +144,22 @@ extension VHDXImage {
     let place = try allocateRoom(&tables)
     setEntry(index, BlockTableEntry(.partiallyPresent, offset: place), &tables)
     return WriteRun(.tracked, length: length, diskOffset: offset, fileOffset: place + within)
+  }
+
+  /// Makes sure that no block of a chunk without a bitmap is partly present: by a new bitmap all of it would be the
+  /// parent's. What was looked through as a whole has none. False when a page is missing.
+  private func checkNoneIsPartlyPresent(
+    chunk: UInt64, _ tables: inout Tables, _ access: PageAccess
+  ) throws(ImageError) -> Bool {
+    guard !tables.space.isAdopted else { return true }
+    let first = chunk * geometry.chunkRatio
+    for block in first..<min(first + geometry.chunkRatio, geometry.payloadBlocks) {
+      guard let entry = try entry(geometry.payloadIndex(block), &tables, access) else { return false }
+      guard entry.state != .partiallyPresent else {
+        throw damagedEntry("block \(block) is partly present, but the sector bitmap of chunk \(chunk) is not")
+      }
+    }
+    return true
   }
 
   private func allocateRoom(_ tables: inout Tables) throws(ImageError) -> UInt64 {

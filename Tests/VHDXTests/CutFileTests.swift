@@ -84,4 +84,26 @@ import Testing
       }
     }
   }
+
+  /// A bitmap that is made for a new block says of every other block of its chunk that the parent has it: those that
+  /// are partly present, and whose bitmap is lost, must stay damaged, whether the table is long or short.
+  @Test(arguments: [UInt64(1) << 40, 64 << 20])
+  func noNewBitmapOverDamagedBlocks(_ size: UInt64) throws {
+    let file = HostFile(path: "child", double: RecordedFile())
+    let parent = ParentLocator(linkage: .random(), relativePath: ".\\parent.vhdx")
+    try VHDXImage.create(
+      file,
+      VHDXCreation(
+        kind: .differencing(parent: parent, inherited: []), virtualSize: size, blockSize: Self.mebibyte))
+    let end = try file.size()
+    let entry = BlockTableEntry(.partiallyPresent, offset: end).rawValue
+    try file.write(withUnsafeBytes(of: entry.littleEndian) { Array($0) }, at: Self.table + 8 * 30)
+    try file.resize(to: end + Self.mebibyte)
+    let image = try VHDXImage(file)
+    #expect(throws: ImageError.self) {
+      try image.beginWriting()
+      _ = try write(image, block: 9)
+    }
+    #expect(throws: ImageError.self) { try image.locate(30 << 20, limit: 512, mayWait: true) }
+  }
 }
