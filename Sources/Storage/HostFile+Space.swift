@@ -57,10 +57,7 @@ extension HostFile {
 
   /// Reserves room on the host for the range, growing the file where needed; does nothing where the host cannot.
   public func reserve(at offset: UInt64, length: UInt64) throws(ImageError) {
-    if let double {
-      if try double.size() < offset + length { try double.resize(to: offset + length) }
-      return
-    }
+    if let double { return try double.reserve(at: offset, length: length) }
     while linux_allocate(descriptor, off_t(offset), off_t(length)) != 0 {
       switch errno {
       case EINTR: continue
@@ -98,7 +95,7 @@ extension HostFile {
 
   /// Where the next hole of the host file begins, at or after `offset`; `end` when there is none before it.
   public func nextHole(from offset: UInt64, end: UInt64) -> UInt64 {
-    guard double == nil else { return end }
+    if let double { return double.nextHole(from: offset, end: end) }
     let found = linux_seek_hole(descriptor, off_t(offset))
     return found < 0 ? end : min(UInt64(found), end)
   }

@@ -16,9 +16,17 @@ public protocol HostFileDouble: AnyObject, Sendable {
   func punch(at offset: UInt64, length: UInt64) throws(ImageError)
   /// Where the next byte that is held lies, at or after `offset` and before `end`; nil when there is none.
   func nextData(from offset: UInt64, end: UInt64) -> UInt64?
+  /// Where the next hole begins, at or after `offset`; `end` when there is none before it.
+  func nextHole(from offset: UInt64, end: UInt64) -> UInt64
+  /// Sets room aside for the range, growing the file where needed.
+  func reserve(at offset: UInt64, length: UInt64) throws(ImageError)
 }
 
 extension HostFileDouble {
   /// A double that cannot tell holds everything.
   public func nextData(from offset: UInt64, end: UInt64) -> UInt64? { offset < end ? offset : nil }
+  public func nextHole(from offset: UInt64, end: UInt64) -> UInt64 { end }
+  public func reserve(at offset: UInt64, length: UInt64) throws(ImageError) {
+    if try size() < offset + length { try resize(to: offset + length) }
+  }
 }

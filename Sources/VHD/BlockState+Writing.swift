@@ -142,6 +142,6 @@ extension BlockState {
 
   /// A small cache that fills up wholly holds all there is; a large one should be written before it must be.
   var wantsCommit: Bool {
-    tables.entries.dirtyCount >= 512 || tables.bitmaps.dirtyCount >= Int(BlockTables.mostPages) / 2
+    tables.entries.dirtyCount >= 512 || tables.bitmaps.dirtyCount >= Int(tables.limit) / 2
   }
 }

@@ -21,10 +21,10 @@ struct BlockState: ~Copyable {
     case refused(ImageError)
   }
 
-  init(_ layout: BlockLayout, _ bounds: BlockBounds) {
+  init(_ layout: BlockLayout, _ bounds: BlockBounds, tablePages: UInt64) {
     self.layout = layout
     self.bounds = bounds
-    tables = BlockTables(layout)
+    tables = BlockTables(layout, limit: tablePages)
     isScanned = layout.blockCount > TableScan.mostBlocks
   }
 

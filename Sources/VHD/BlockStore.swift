@@ -32,13 +32,15 @@ final class BlockStore: Sendable {
     var footersAreGood = false
   }
 
-  init(_ file: HostFile, _ layout: BlockLayout, _ search: FooterSearch, _ gate: OperationGate) {
+  init(
+    _ file: HostFile, _ layout: BlockLayout, _ search: FooterSearch, _ gate: OperationGate, tablePages: Int
+  ) {
     self.file = file
     self.layout = layout
     self.search = search
     self.gate = gate
     let bounds = BlockBounds(end: search.tailOffset, hasFooter: search.tail != .lost)
-    state = Mutex(BlockState(layout, bounds))
+    state = Mutex(BlockState(layout, bounds, tablePages: UInt64(max(4, tablePages))))
   }
 
   /// Takes steps under the lock until there is an answer, doing what each demands in between; nil when that

@@ -43,13 +43,17 @@ struct BlockTables: ~Copyable {
   /// which memory is used only as far as they are.
   static let mostPages: UInt64 = 8192
 
-  init(_ layout: BlockLayout) {
+  /// How many pages each cache has at most here.
+  let limit: UInt64
+
+  init(_ layout: BlockLayout, limit: UInt64) {
     self.layout = layout
+    self.limit = limit
     let tablePages = (layout.blockCount * 4 + 4095) / 4096
     let bitmapPages = layout.blockCount * (layout.bitmapLength / UInt64(layout.bitmapPage))
-    entries = PageCache(pageSize: BlockLayout.tablePage, capacity: Int(min(max(tablePages, 4), 1024)))
+    entries = PageCache(pageSize: BlockLayout.tablePage, capacity: Int(min(max(tablePages, 4), limit, 1024)))
     bitmaps = PageCache(
-      pageSize: layout.bitmapPage, capacity: Int(min(max(bitmapPages, 4), BlockTables.mostPages)))
+      pageSize: layout.bitmapPage, capacity: Int(min(max(bitmapPages, 4), limit)))
     full = FullBlocks(blockCount: layout.blockCount)
   }
 

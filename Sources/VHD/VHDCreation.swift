@@ -22,6 +22,8 @@ public struct VHDCreation: Sendable {
   public var uniqueID: GUID
   /// Seconds since 2000-01-01 UTC.
   public var timeStamp: UInt32
+  /// Any power of two from 512 bytes on as the block size, as the format has it: for tests, which want many blocks.
+  package var takesAnyBlockSize = false
 
   /// 2040 GiB: Microsoft's limit, which keeps the file within reach of 32-bit sector numbers.
   public static let largestSize: UInt64 = 2040 << 30

@@ -41,7 +41,9 @@ extension VHDImage {
       throw ImageError(
         .invalidParameter, "\(name): the size \(size) is not a number of whole sectors of 512 bytes")
     }
-    guard VHDCreation.blockSizes.contains(options.blockSize) else {
+    let isAnyTaken =
+      options.takesAnyBlockSize && options.blockSize >= 512 && options.blockSize.nonzeroBitCount == 1
+    guard isAnyTaken || VHDCreation.blockSizes.contains(options.blockSize) else {
       throw ImageError(
         .invalidParameter, "\(name): a VHD has blocks of 524288 or 2097152 bytes, not of \(options.blockSize)"
       )

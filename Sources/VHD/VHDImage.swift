@@ -26,7 +26,12 @@ public final class VHDImage: FormatImage {
   /// How far writing has come in a fixed image.
   let fixedPhase = Mutex(BlockState.Phase.reading)
 
-  public init(_ file: HostFile) throws(ImageError) {
+  public convenience init(_ file: HostFile) throws(ImageError) {
+    try self.init(file, tablePages: Int(BlockTables.mostPages))
+  }
+
+  /// `tablePages`: how many pages of block table, and of bitmaps, are kept in memory; at least 4.
+  package init(_ file: HostFile, tablePages: Int) throws(ImageError) {
     let search = try FooterSearch(file)
     let footer = search.footer
     self.file = file
@@ -45,7 +50,7 @@ public final class VHDImage: FormatImage {
       footer.diskType == .differencing
       ? try ParentReference(header, file: file, fileSize: search.fileSize) : nil
     let layout = try BlockLayout(header, footer: footer, file: file, dataEnd: search.tailOffset)
-    blocks = BlockStore(file, layout, search, gate)
+    blocks = BlockStore(file, layout, search, gate, tablePages: tablePages)
     self.header = header
   }
 

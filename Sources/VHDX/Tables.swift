@@ -10,7 +10,7 @@ struct Tables: ~Copyable {
   /// With so many changed pages writers wait for a commit.
   static let dirtyLimit = 1024
 
-  var cache = PageCache(pageSize: VHDXFormat.pageSize, capacity: cachePages)
+  var cache: PageCache
   /// What a log that has not been replayed says; gone once writing begins.
   var overlay: LogOverlay?
   var isWriting = false
@@ -36,7 +36,8 @@ struct Tables: ~Copyable {
   var missingPage: UInt64?
   var needsCommit = false
 
-  init(overlay: LogOverlay?, fileSize: UInt64, header: Header) {
+  init(overlay: LogOverlay?, fileSize: UInt64, header: Header, cachePages: Int) {
+    cache = PageCache(pageSize: VHDXFormat.pageSize, capacity: cachePages)
     self.overlay = overlay
     space = SpaceMap(fileSize: fileSize)
     dataWriteGUID = header.dataWriteGUID

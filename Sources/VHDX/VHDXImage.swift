@@ -46,7 +46,12 @@ public final class VHDXImage: FormatImage {
   let commitRequests = Atomic<UInt64>(0)
   let commitsDone = Atomic<UInt64>(0)
 
-  public init(_ file: HostFile) throws(ImageError) {
+  public convenience init(_ file: HostFile) throws(ImageError) {
+    try self.init(file, tablePages: Tables.cachePages)
+  }
+
+  /// `tablePages`: how many pages of 4096 bytes of block table and bitmaps are kept in memory; at least 4.
+  package init(_ file: HostFile, tablePages: Int) throws(ImageError) {
     self.file = file
     let signature = UnsafeMutableRawBufferPointer.allocate(byteCount: 520, alignment: 8)
     defer { signature.deallocate() }
@@ -126,7 +131,8 @@ public final class VHDXImage: FormatImage {
     virtualDiskID = parameters.virtualDiskID
     parentLocator = parameters.parentLocator
     metadataItems = metadata.items
-    tables = Mutex(Tables(overlay: overlay, fileSize: fileSize, header: header))
+    tables = Mutex(
+      Tables(overlay: overlay, fileSize: fileSize, header: header, cachePages: max(4, tablePages)))
     committer = Mutex(Committer(current: current))
   }
 

@@ -9,13 +9,19 @@ enum Layer: Sendable {
   /// A raw disk as the root of a XenServer chain; read only.
   case raw(HostFile, size: UInt64)
 
-  /// Opens what the contents say the file is.
-  init(_ file: HostFile) throws(ImageError) {
+  /// Opens what the contents say the file is. `tablePages`: a limit for what is kept of its tables; nil: the format's.
+  init(_ file: HostFile, tablePages: Int? = nil) throws(ImageError) {
     let signature = UnsafeMutableRawBufferPointer.allocate(byteCount: 8, alignment: 8)
     defer { signature.deallocate() }
     let count = try file.readUpTo(signature, at: 0)
     if count == 8, UnsafeRawBufferPointer(signature).elementsEqual("vhdxfile".utf8) {
-      self = .vhdx(try VHDXImage(file))
+      if let tablePages {
+        self = .vhdx(try VHDXImage(file, tablePages: tablePages))
+      } else {
+        self = .vhdx(try VHDXImage(file))
+      }
+    } else if let tablePages {
+      self = .vhd(try VHDImage(file, tablePages: tablePages))
     } else {
       self = .vhd(try VHDImage(file))
     }

@@ -2,12 +2,14 @@ import Storage
 
 extension VirtualDisk {
   /// A disk over files that are open already, the leaf first. That each is the parent of the one before it is the
-  /// caller's word: no identity is compared, and no lock is taken.
-  package convenience init(files: [HostFile]) throws(ImageError) {
+  /// caller's word: no identity is compared, and no lock is taken. `tablePages` bounds what is kept of each file's tables.
+  package convenience init(files: [HostFile], tablePages: Int? = nil) throws(ImageError) {
     let directory = try ImageDirectory("/")
     var images: [SharedImage] = []
     for file in files {
-      images.append(SharedImage(ImageReference(directory: directory, name: file.path), try Layer(file)))
+      images.append(
+        SharedImage(
+          ImageReference(directory: directory, name: file.path), try Layer(file, tablePages: tablePages)))
     }
     guard let leaf = images.first else { throw ImageError(.invalidParameter, "a disk needs a file") }
     self.init(images, leaf: leaf, wake: {})
@@ -36,5 +38,19 @@ extension VirtualDisk {
     case .vhd(let image): try image.validate()
     case .raw: ImageFindings()
     }
+  }
+}
+
+extension VirtualDisk {
+  /// A session has begun, and not ended yet.
+  package var isWriting: Bool { leaf.isWriting }
+
+  /// What `Maintenance` does for a disk that is being written, once: commits what waits, looks for free room, and takes
+  /// back what blocks gave up.
+  package func maintainOnce() throws(ImageError) {
+    guard leaf.isWriting else { return }
+    if leaf.hasUncommittedChanges { try leaf.commit() }
+    try leaf.scanSpace()
+    leaf.reclaimRoom()
   }
 }

@@ -6,6 +6,9 @@ public struct SparseBytes: Sendable {
 
   public init() {}
 
+  /// Bytes that are held: those of pages that were written and not zeroed as a whole since.
+  public var held: UInt64 { UInt64(pages.count) * SparseBytes.pageSize }
+
   /// Copies what is there into `buffer`; returns how much lies before the end.
   public func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) -> Int {
     guard offset < size else { return 0 }
@@ -75,5 +78,15 @@ public struct SparseBytes: Sendable {
       place = (place / SparseBytes.pageSize + 1) * SparseBytes.pageSize
     }
     return nil
+  }
+
+  /// The start of the next page that is not held, at or after `offset`; `end` when there is none before it.
+  public func nextHole(from offset: UInt64, end: UInt64) -> UInt64 {
+    var place = offset
+    while place < end {
+      if pages[place / SparseBytes.pageSize] == nil { return place }
+      place = (place / SparseBytes.pageSize + 1) * SparseBytes.pageSize
+    }
+    return end
   }
 }
