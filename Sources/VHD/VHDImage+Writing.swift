@@ -59,13 +59,9 @@ extension VHDImage {
 
   public func commit() throws(ImageError) {
     if let blocks { return try blocks.commit() }
-    guard
-      let reason = fixedPhase.withLock({ phase -> BlockState.Phase? in
-        if case .reading = phase { nil } else { phase }
-      })
-    else { return }
-    if case .refused(let error) = reason { throw error }
+    if case .refused(let error) = fixedPhase.withLock({ $0 }) { throw error }
     do throws(ImageError) {
+      // Also where nothing was written: a program that was killed before it could flush may have written what is read.
       try file.flush()
     } catch {
       let refusal = BlockStore.flushFailed(file, error)

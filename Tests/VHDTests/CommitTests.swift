@@ -336,7 +336,9 @@ import Testing
     #expect(try image.zero(at: 0, limit: 512).kind == .unknown)
     try image.commit()
     try image.finishWriting()
-    #expect(double.position == 0)
+    #expect(double.changeCount == 0)
+    // But a flush is one: a program that was killed before it could flush may have written what is read here.
+    #expect(double.position > 0)
     let readOnly = HostFile(path: "ro.vhd", double: double, isWritable: false)
     let error = #expect(throws: ImageError.self) { try VHDImage(readOnly).beginWriting() }
     #expect(error?.errno == .readOnlyFileSystem)

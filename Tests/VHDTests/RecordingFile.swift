@@ -35,6 +35,13 @@ final class RecordingFile: HostFileDouble {
   /// How many operations were recorded.
   var position: Int { contents.withLock { $0.log.count } }
 
+  /// How many of them were no flushes.
+  var changeCount: Int {
+    contents.withLock { contents in
+      contents.log.filter { if case .flush = $0 { false } else { true } }.count
+    }
+  }
+
   func failFromNow(after count: Int, with error: Errno) {
     contents.withLock { $0.failure = ($0.count + count, error) }
   }
