@@ -109,10 +109,14 @@ struct CurrentHeader {
     }
   }
 
-  /// Makes `change` durable: writes the other slot with the next number, and flushes.
+  /// Makes `change` durable: writes the other slot with the next number, and flushes with `flush`, which knows what a
+  /// failed flush means.
   ///
-  /// The flush comes before anything that relies on the new header; the old one stays whole until then.
-  mutating func update(_ file: HostFile, _ change: (inout Header) -> Void) throws(ImageError) {
+  /// The flush comes before anything that relies on the new header; the old one stays whole until then. A failed write
+  /// may have left the other slot in any state; the next update writes that one again.
+  mutating func update(
+    _ file: HostFile, flush: () throws(ImageError) -> Void, _ change: (inout Header) -> Void
+  ) throws(ImageError) {
     var next = header
     change(&next)
     let (number, overflow) = header.sequenceNumber.addingReportingOverflow(1)
@@ -128,7 +132,7 @@ struct CurrentHeader {
     next.encode(into: buffer)
     try file.write(UnsafeRawBufferPointer(buffer), at: VHDXFormat.headerOffsets[1 - slot])
     // What relies on this header comes after it; the old one is whole until here.
-    try file.flush()
+    try flush()
     header = next
     slot = 1 - slot
   }

@@ -90,7 +90,8 @@ struct SpaceMap: ~Copyable {
   }
 
   mutating func addReady(_ holes: [UInt64], length: UInt64) {
-    ready += holes
+    // The lowest is taken first: they are taken from the end.
+    ready += holes.reversed()
     readyLength = length
   }
 
@@ -149,12 +150,12 @@ struct SpaceMap: ~Copyable {
 
   /// Takes free room at the end out of the map: what is left ends with something in use. For the clean close. Returns
   /// the size to which the file can be cut; nil when it has that size.
-  mutating func cut() -> UInt64? {
+  mutating func cut(notBelow least: UInt64 = 0) -> UInt64? {
     for hole in ready { addFree(hole..<(hole + readyLength)) }
     ready = []
     if var map = free {
       free = nil
-      while end > 0, SpaceMap.isFree(map, end / VHDXFormat.mebibyte - 1) {
+      while end > 0, end - VHDXFormat.mebibyte >= least, SpaceMap.isFree(map, end / VHDXFormat.mebibyte - 1) {
         end -= VHDXFormat.mebibyte
         SpaceMap.set(&map, end..<(end + VHDXFormat.mebibyte), to: false)
       }

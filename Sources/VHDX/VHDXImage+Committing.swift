@@ -33,10 +33,10 @@ extension VHDXImage {
       // Payload first: a table must not speak of bytes that are not on stable storage. The same flush makes the
       // pages durable that the entry before put into their places, so that its room in the log is free.
       do throws(ImageError) {
-        try file.flush()
+        try flush()
       } catch {
         giveBack(pages)
-        throw fail(error)
+        throw error
       }
       guard !pages.isEmpty else {
         tables.withLock { $0.committedChanges = max($0.committedChanges, changes ?? 0) }
@@ -110,17 +110,13 @@ extension VHDXImage {
     defer { entry.deallocate() }
     try file.write(UnsafeRawBufferPointer(entry), at: header.logOffset + position)
     // The entry must be whole on stable storage before the first page of it goes to its place.
-    do throws(ImageError) { try file.flush() } catch { throw fail(error) }
+    try flush()
     committer.sequenceNumber += 1
     if !committer.logIsOpen {
       // Only now, with a whole entry in the log, may the header name it: a header that names an empty log is a
       // damaged file. The update flushes before it returns.
       let guid = committer.logGUID
-      do throws(ImageError) {
-        try committer.current.update(file) { $0.logGUID = guid }
-      } catch {
-        throw fail(error)
-      }
+      try committer.current.update(file, flush: flush) { $0.logGUID = guid }
       committer.logIsOpen = true
     }
   }
@@ -157,8 +153,13 @@ extension VHDXImage {
     }
   }
 
+  /// Flushes the file. After a failure nobody knows what it holds: no more writes.
+  func flush() throws(ImageError) {
+    do throws(ImageError) { try file.flush() } catch { throw fail(error) }
+  }
+
   /// Notes that nothing can be known any more of what was written last; everything that would write fails from now on.
-  func fail(_ error: ImageError) -> ImageError {
+  private func fail(_ error: ImageError) -> ImageError {
     let failure = ImageError(
       .invalidState, errno: error.errno,
       "\(escaped(file.path)): flushing failed once, so it is read-only until it is opened anew; what was written since the "

@@ -30,24 +30,27 @@ extension VHDXImage {
       // FileWriteGuid must be new before any other byte changes, DataWriteGuid before a reader can see a change;
       // both are durable when the update returns. A log to be replayed stays named.
       let (fileGUID, dataGUID) = (GUID.random(), GUID.random())
-      do throws(ImageError) {
-        try committer.current.update(file) {
-          $0.fileWriteGUID = fileGUID
-          $0.dataWriteGUID = dataGUID
-        }
-        if let overlay = tables.withLock({ $0.overlay }) { try replay(overlay, &committer) }
-      } catch {
-        throw fail(error)
+      try committer.current.update(file, flush: flush) {
+        $0.fileWriteGUID = fileGUID
+        $0.dataWriteGUID = dataGUID
       }
+      if let overlay = tables.withLock({ $0.overlay }) { try replay(overlay, &committer) }
       try tables.withLock { (tables) throws(ImageError) in
         tables.fileWriteGUID = fileGUID
         tables.dataWriteGUID = dataGUID
+        // What a log says of the file's size is kept, whoever wrote it.
+        let leastSize = tables.overlay?.lastFileOffset ?? 0
         if let overlay = tables.overlay {
           tables.space = SpaceMap(fileSize: max(tables.space.fileSize, overlay.lastFileOffset))
           tables.overlay = nil
         }
         if let used {
           tables.space.adopt(used: used)
+          // What a program that was killed had grown the file by: new room behind the blocks would keep it for ever.
+          // Without it the file is only longer than it need be.
+          try? cutRoomAtEnd(notBelow: leastSize, &tables)
+        }
+        if tables.space.isAdopted {
           try tables.space.completeLastMebibyte(file)
         } else {
           // An optional region may be said to lie behind the file's end.
@@ -72,7 +75,7 @@ extension VHDXImage {
 
   /// See `FormatImage.finishWriting`. When writing begins again meanwhile, it is a commit.
   public func finishWriting() throws(ImageError) {
-    // A close that failed half-way has no session any more, but is none that succeeded.
+    // A close that failed is no close that succeeded.
     guard tables.withLock({ $0.isWriting }) else { return try failIfFailed() }
     do throws(ImageError) {
       try commit()
@@ -108,14 +111,20 @@ extension VHDXImage {
     }
     do throws(ImageError) {
       // The pages of the last entry must be durable in their places before the header gives up the log.
-      if committer.logIsOpen { try file.flush() }
+      if committer.logIsOpen { try flush() }
       // Twice, so that both headers are fresh (2.2.2).
-      for _ in 0..<2 { try committer.current.update(file) { $0.logGUID = .zero } }
+      for _ in 0..<2 {
+        try committer.current.update(file, flush: flush) { $0.logGUID = .zero }
+        committer.logIsOpen = false
+        committer.logGUID = .zero
+      }
     } catch {
-      throw fail(error)
+      // The session is not over: a later close tries again. Whether the header names the log is not known, so a later
+      // entry counts only when it has been named again.
+      committer.logIsOpen = false
+      tables.withLock { $0.isWriting = true }
+      throw error
     }
-    committer.logIsOpen = false
-    committer.logGUID = .zero
     return true
   }
 
@@ -130,18 +139,23 @@ extension VHDXImage {
   /// that the file was cut.
   private func cutUnusedRoom() throws(ImageError) {
     try tables.withLock { (tables) throws(ImageError) in
-      let oldEnd = tables.space.end
-      guard !tables.isWriting, let size = tables.space.cut() else { return }
-      do throws(ImageError) {
-        try file.resize(to: size)
-      } catch {
-        tables.space.didNotCut(backTo: oldEnd)
-        throw error
-      }
-      tables.space.didCut(to: size)
+      if !tables.isWriting { try cutRoomAtEnd(notBelow: 0, &tables) }
     }
     // Nothing relies on the cut, but a closed file is to have its size for good: another program may grow it next.
-    try file.flush()
+    try flush()
+  }
+
+  /// Cuts free room at the end off. No entry of the log may count, and nobody may be writing.
+  private func cutRoomAtEnd(notBelow least: UInt64, _ tables: inout Tables) throws(ImageError) {
+    let oldEnd = tables.space.end
+    guard let size = tables.space.cut(notBelow: least) else { return }
+    do throws(ImageError) {
+      try file.resize(to: size)
+    } catch {
+      tables.space.didNotCut(backTo: oldEnd)
+      throw error
+    }
+    tables.space.didCut(to: size)
   }
 
   private func checkWritable(_ header: Header) throws(ImageError) {
@@ -181,9 +195,9 @@ extension VHDXImage {
         try file.punch(at: interval.start, length: interval.end - interval.start)
       }
     }
-    // Everything must be in its place for good before the header gives the log up.
-    try file.flush()
-    for _ in 0..<2 { try committer.current.update(file) { $0.logGUID = .zero } }
+    // Everything must be in its place for good before the header gives the log up. Whatever fails, it can be done again.
+    try flush()
+    for _ in 0..<2 { try committer.current.update(file, flush: flush) { $0.logGUID = .zero } }
   }
 
   /// Makes the damaged copy of the region table equal to the good one, through the log as every table.

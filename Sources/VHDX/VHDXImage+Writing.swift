@@ -181,7 +181,19 @@ extension VHDXImage {
   /// Makes a few holes read as zero, for blocks to come.
   private func prepareHoles() throws(ImageError) {
     let holes = tables.withLock { $0.space.takeHoles(blockSize, count: 8) }
-    for hole in holes { try file.punch(at: hole, length: blockSize) }
+    for (index, hole) in holes.enumerated() {
+      do throws(ImageError) {
+        try file.punch(at: hole, length: blockSize)
+      } catch {
+        // Those that are not known to read as zero stay free room, and are tried again.
+        tables.withLock { tables in
+          for hole in holes[index...] { tables.space.addFree(hole..<(hole + blockSize)) }
+          tables.space.addReady(Array(holes[..<index]), length: blockSize)
+        }
+        if index == 0 { throw error }
+        return
+      }
+    }
     tables.withLock { $0.space.addReady(holes, length: blockSize) }
   }
 }

@@ -25,10 +25,11 @@ extension FuzzTarget {
       try require(current.header == found[current.slot], "the header is not the one of its slot")
       try require(current.header.sequenceNumber == numbers.max(), "an older header is taken")
       let old = current.header
-      guard answer({ () throws(ImageError) in try current.update(file) { $0.fileWriteGUID = .zero } }) != nil
-      else {
-        return
-      }
+      let flush = { () throws(ImageError) in try file.flush() }
+      guard
+        answer({ () throws(ImageError) in try current.update(file, flush: flush) { $0.fileWriteGUID = .zero }
+          }) != nil
+      else { return }
       guard let again = answer({ () throws(ImageError) in try CurrentHeader(file) }) else {
         throw BrokenPromise(description: "after an update no header can be read")
       }
