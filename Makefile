@@ -3,6 +3,7 @@
 # make test       builds and tests everything; ends with the counts of passed, failed and skipped
 # make crash      tries power cuts at every moment of random histories; MINUTES=20 SEED=
 # make kill       kills the server under load, ROUNDS=20 times, and checks what is there afterwards; SEED=
+# make simulate   SEEDS=200: random histories with crashes, and failing hosts, against a model of what a disk must read as
 # make bench      measures, side by side with other programs; BENCH=--quick for a short look
 # make fuzz       TARGET=all|NAME SECONDS=N: feeds decoders with hostile bytes; without a TARGET: lists them
 # make install    PREFIX=/usr/local DESTDIR=
@@ -25,7 +26,7 @@ PROGRAM = .build/release/vhdfs
 # Warnings in our own targets are errors (Package.swift).
 export VHDFS_STRICT = 1
 
-.PHONY: all deps test-deps build demo test crash bench fuzz install format lint clean
+.PHONY: all deps test-deps build demo test crash simulate bench fuzz install format lint clean
 
 all: build
 
@@ -57,6 +58,13 @@ ROUNDS ?= 20
 kill: test-deps build
 	$(SWIFT) build --product Killer
 	VHDFS_PROGRAM="$(CURDIR)/$(PROGRAM)" .build/debug/Killer --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
+
+# How many histories; each is a seed, and says how to see it again when it fails. The hosts fail in one for 20 of them.
+SEEDS ?= 200
+simulate: deps
+	$(SWIFT) build -c release --product Simulator
+	.build/release/Simulator simulate --seeds $(SEEDS)
+	.build/release/Simulator faults --seeds $$(( ($(SEEDS) + 19) / 20 ))
 
 # The demo needs root for the loop device; it says so.
 demo: test-deps build

@@ -101,7 +101,9 @@ let package = Package(
       path: "Tests/Simulation", swiftSettings: simulation),
     .executableTarget(
       name: "Simulator",
-      dependencies: ["Simulation", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+      dependencies: [
+        "Simulation", "TestSupport", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
       path: "Tests/Simulator", swiftSettings: settings),
     .target(
       name: "Kills",

@@ -42,9 +42,6 @@ extension VirtualDisk {
 }
 
 extension VirtualDisk {
-  /// A session has begun, and not ended yet.
-  package var isWriting: Bool { leaf.isWriting }
-
   /// What `Maintenance` does for a disk that is being written, once: commits what waits, looks for free room, and takes
   /// back what blocks gave up.
   package func maintainOnce() throws(ImageError) {

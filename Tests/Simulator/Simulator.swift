@@ -1,5 +1,4 @@
 import ArgumentParser
-import Simulation
 
 /// Long runs of what the tests hold a short, fixed part of.
 @main
@@ -7,6 +6,7 @@ struct Simulator: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Random histories and power cuts against a model of what a disk must read as.",
     subcommands: [
-      CrashCommand.self
+      SimulateCommand.self, FaultsCommand.self,
+      CrashCommand.self,
     ])
 }

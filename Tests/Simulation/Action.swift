@@ -1,0 +1,61 @@
+/// One thing that happens to a simulated disk. What reaches beyond the disk's end is cut there.
+///
+/// A new operation of the product (a point, a compaction, a merge, …) is a case here, a line in `description` and in
+/// `Step.simpler`, a function in `SimulatedDisk`, and a weight in `History`.
+package enum Action: Sendable, Equatable, Codable {
+  case read(offset: Int, length: Int)
+  /// Bytes that depend on the step's seed and their place.
+  case write(offset: Int, length: Int)
+  case writeZeros(offset: Int, length: Int)
+  /// A punched hole or a zeroed range, which are one to a disk.
+  case zero(offset: Int, length: Int)
+  case flush
+  /// The clean close on the medium, while the disk stays open.
+  case close
+  /// A clean close, and opened anew.
+  case reopen
+  /// What the program does in the background.
+  case maintain
+  /// The program is killed: what it wrote is there, what it knew is gone.
+  case kill
+  /// Any part of what was not flushed is gone.
+  case powerCut
+  /// The power goes after so many more changes and flushes of the file, in the middle of whatever is done then.
+  case powerCutDuring(changes: Int)
+  /// A clean close, and a child on top, which is larger by `growth` bytes.
+  case child(blockSize: Int, growth: Int)
+  /// Reads the chain from one of the parents on; 0: the leaf's.
+  case readParent(depth: Int, offset: Int, length: Int)
+}
+
+/// An action with the seed of all that is random in it, so that leaving another step out changes nothing here.
+package struct Step: Sendable, Equatable, Codable, CustomStringConvertible {
+  package var seed: UInt64
+  package var action: Action
+
+  package init(_ action: Action, seed: UInt64) {
+    self.seed = seed
+    self.action = action
+  }
+
+  package var description: String {
+    switch action {
+    case .read(let offset, let length): "read \(length) bytes at \(offset)"
+    case .write(let offset, let length): "write \(length) bytes at \(offset) (pattern \(seed))"
+    case .writeZeros(let offset, let length): "write \(length) zeros at \(offset)"
+    case .zero(let offset, let length): "zero \(length) bytes at \(offset)"
+    case .flush: "flush"
+    case .close: "close cleanly"
+    case .reopen: "close cleanly and open anew"
+    case .maintain: "background work"
+    case .kill: "kill the program and open anew"
+    case .powerCut: "power cut (choice \(seed)), and open anew"
+    case .powerCutDuring(let changes):
+      "power goes at change \(changes) of the file from here on (choice \(seed))"
+    case .child(let blockSize, let growth):
+      "close cleanly and make a child with blocks of \(blockSize), larger by \(growth)"
+    case .readParent(let depth, let offset, let length):
+      "read \(length) bytes at \(offset) of parent \(depth)"
+    }
+  }
+}
