@@ -7,6 +7,8 @@ import VirtualDisk
 /// The files of a chain in memory: a leaf that is going to be written, and its parents.
 package struct CrashChain {
   package let leaf: RecordedFile
+  /// The leaf, with other things done in the middle of its operations.
+  let interleaved: InterleavedFile
   /// The disk that the leaf's parent shows.
   package let parents: VirtualDisk?
   package let isVHD: Bool
@@ -20,7 +22,9 @@ package struct CrashChain {
     for level in 0..<kind.parentCount {
       let disk = try VirtualDisk(leaf: HostFile(path: "parent\(level)", double: file), over: parents)
       let block = CrashHistory.blockSize(kind)
-      for (number, place) in [4096 * (1 + level), block - 8192, 2 * block + 4096 * level].enumerated() {
+      var places = [4096 * (1 + level), block - 8192, 2 * block + 4096 * level]
+      if size > 1 << 30 { places.append(126 << 24) }
+      for (number, place) in places.enumerated() {
         let bytes = pattern(seed: UInt64(77 + level * 10 + number), count: 24 * 1024)
         try disk.write(bytes, at: place)
       }
@@ -31,6 +35,7 @@ package struct CrashChain {
       file = try CrashChain.file(kind, size: size, parent: file)
     }
     leaf = file
+    interleaved = InterleavedFile(file)
     self.parents = parents
     isVHD = kind.isVHD
   }
@@ -38,12 +43,13 @@ package struct CrashChain {
   /// The other chain with this leaf.
   package init(leaf: SparseBytes, _ other: CrashChain) {
     self.leaf = RecordedFile(leaf)
+    interleaved = InterleavedFile(self.leaf)
     parents = other.parents
     isVHD = other.isVHD
   }
 
   package func open(writable: Bool = true) throws(ImageError) -> VirtualDisk {
-    try VirtualDisk(leaf: HostFile(path: "leaf", double: leaf, isWritable: writable), over: parents)
+    try VirtualDisk(leaf: HostFile(path: "leaf", double: interleaved, isWritable: writable), over: parents)
   }
 
   package static func file(_ kind: ChainKind, size: Int, parent: RecordedFile?) throws -> RecordedFile {
@@ -132,6 +138,17 @@ extension CrashStart {
       // The block table lies at 3 MiB; FULLY_PRESENT (6) becomes UNMAPPED (3).
       let entry = file.bytes(at: 3 << 20, count: 1)
       file.put([entry[0] & ~7 | 3], at: 3 << 20)
+    case .garbageBits:
+      // 4096 blocks' entries of 8 bytes, then that of their bitmap block, in which each block has 256 bytes.
+      let table = file.bytes(at: 3 << 20, count: 4097 * 8)
+      let bitmap = (5..<8).reduce(UInt64(0)) { $0 | UInt64(table[4096 * 8 + $1]) << (8 * UInt64($1)) }
+      let low =
+        UInt64(table[4096 * 8 + 2] & 0xF0) << 16 | UInt64(table[4096 * 8 + 3]) << 24
+        | UInt64(table[4096 * 8 + 4]) << 32
+      let ones = [UInt8](repeating: 0xFF, count: 256)
+      for block in 0..<4096 where table[block * 8] & 7 == 0 {
+        file.put(ones, at: (bitmap | low) + UInt64(block) * 256)
+      }
     }
     return file
   }

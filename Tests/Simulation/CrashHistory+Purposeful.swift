@@ -51,6 +51,10 @@ extension CrashHistory {
           .write(3 * block, 1000), .finish,
         ]),
     ]
+    all.append(
+      CrashHistory(
+        "write-during-close", kind,
+        [.write(0, 512), .finishWhileWriting(block, 1024), .write(4096, 512), .finishWhileWriting(700, 50)]))
     if !kind.isFixed {
       all.append(
         CrashHistory(
@@ -80,12 +84,23 @@ extension CrashHistory {
           [.write(4096, 512), .flush, .write(2 * block + 512, 512), .flush, .write(0, 512), .finish]))
     }
     if kind == .childVHDX {
-      // More changed pages than one entry of the log holds: 125 pages of bitmaps, and of the table those that say
-      // that the blocks are partly present before that with the bitmap block's entry.
+      // More changed pages than one entry of the log holds (126): 125 pages of bitmaps, and of the table those that
+      // say that the blocks are partly present behind the one with the bitmap block's entry.
       all.append(
         CrashHistory(
           "many-pages", kind, size: 2 << 30,
-          (0..<127).map { .write($0 << 24 + 4096, 512) } + [.flush, .write(4096, 1024), .finish]))
+          (0..<125).map { .write($0 << 24 + 4096, 512) } + [.flush, .write(4096, 1024), .finish]))
+      // The same where bits must be cleared before the table makes them count.
+      all.append(
+        CrashHistory(
+          "many-cleared-pages", kind, size: 2 << 30, prelude: [.write(1 << 20, 512)], start: .garbageBits,
+          (0..<127).map { .write($0 << 24 + 4096, 512) } + [.flush, .finish]))
+    }
+    if kind == .childVHDX || kind == .grandchildVHDX {
+      all.append(
+        CrashHistory(
+          "garbage-bits", kind, prelude: [.write(block, 512)], start: .garbageBits,
+          [.write(4096, 512), .flush, .write(2 * block + 1024, 512), .write(100, 10), .finish]))
     }
     return all
   }

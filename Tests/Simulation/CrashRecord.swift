@@ -13,6 +13,8 @@ package struct CrashRecord {
   package let epochs: [RecordedEpoch]
   /// Findings of the file before the first step, which no later state is blamed for.
   let known: Set<String>
+  /// For each step, the last one whose effect is durable when it returns.
+  private let durableAfter: [Int]
   /// The last session was closed.
   let endsClosed: Bool
 
@@ -29,6 +31,7 @@ package struct CrashRecord {
     self.initial = initial
     var model = SectorVersions(initial)
     var isClosed = false
+    var durable: [Int] = []
     chain.leaf.record()
     if !chain.isVHD, CrashRecord.namesLog(chain.leaf.contents) {
       try disk.beginWriting()
@@ -38,6 +41,7 @@ package struct CrashRecord {
     }
     for (number, step) in steps.enumerated() {
       chain.leaf.begin(operation: number)
+      durable.append(step.isDurable ? number : durable.last ?? .min)
       switch step {
       case .write(let offset, let count):
         let bytes = pattern(seed: seed &* 1_000_003 &+ UInt64(number), count: count)
@@ -51,11 +55,21 @@ package struct CrashRecord {
         model.write([UInt8](repeating: 0, count: length), at: window.place(of: offset), operation: number)
         try disk.zero(at: UInt64(offset), length: UInt64(length))
       case .flush: try disk.flush()
-      case .finish:
+      case .finish, .finishWhileWriting:
+        if case .finishWhileWriting(let offset, let count) = step {
+          let bytes = pattern(seed: seed &* 1_000_003 &+ UInt64(number), count: count)
+          model.write(bytes, at: window.place(of: offset), operation: number)
+          let disk = disk
+          chain.interleaved.on(.flush, .after) { try disk.write(bytes, at: offset) }
+        }
         // A process that only read has nothing to close; what a killed one left is as it was.
         let closes = disk.isWriting
         try disk.finishWriting()
-        guard !closes || chain.leaf.pendingCount == 0 else {
+        guard chain.interleaved.waitingCount == 0 else { throw TestFailure("a clean close flushed nothing") }
+        // A write in the middle may have begun the next session: then this was no more than a flush.
+        let isOver = !disk.isWriting
+        if case .finishWhileWriting = step, !isOver { durable[durable.count - 1] = number - 1 }
+        guard !closes || !isOver || chain.leaf.pendingCount == 0 else {
           throw TestFailure(
             "\(chain.leaf.pendingCount) changes were not flushed when the clean close returned")
         }
@@ -65,6 +79,7 @@ package struct CrashRecord {
     }
     chain.leaf.begin(operation: steps.count)
     self.model = model
+    durableAfter = durable
     endsClosed = isClosed
     epochs = chain.leaf.epochs
     if let change = CrashRecord.firstEarlyChange(in: epochs, isVHD: chain.isVHD) {
@@ -90,9 +105,9 @@ package struct CrashRecord {
     }?.1
   }
 
-  /// The last step before `operation` that made everything durable.
+  /// The last step whose effect was durable when `operation` began.
   func durable(before operation: Int) -> Int {
-    steps.indices.last { $0 < operation && steps[$0].isDurable } ?? .min
+    operation > 0 && !durableAfter.isEmpty ? durableAfter[min(operation, durableAfter.count) - 1] : .min
   }
 
   /// What the window reads as.

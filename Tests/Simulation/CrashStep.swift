@@ -8,12 +8,14 @@ package enum CrashStep: Sendable, CustomStringConvertible {
   case flush
   /// The clean close.
   case finish
+  /// The clean close, in the middle of which, right after its first flush, another thread writes.
+  case finishWhileWriting(Int, Int)
   /// The process is killed and the image is opened anew. After `flush` or `finish` only.
   case reopen
 
   package var isDurable: Bool {
     switch self {
-    case .flush, .finish: true
+    case .flush, .finish, .finishWhileWriting: true
     default: false
     }
   }
@@ -21,7 +23,8 @@ package enum CrashStep: Sendable, CustomStringConvertible {
   /// What the step touches.
   package var range: Range<Int>? {
     switch self {
-    case .write(let offset, let count), .zeros(let offset, let count), .zero(let offset, let count):
+    case .write(let offset, let count), .zeros(let offset, let count), .zero(let offset, let count),
+      .finishWhileWriting(let offset, let count):
       offset..<(offset + count)
     default: nil
     }
@@ -34,6 +37,7 @@ package enum CrashStep: Sendable, CustomStringConvertible {
     case .zero(let offset, let length): "zero \(length) bytes at \(offset)"
     case .flush: "flush"
     case .finish: "close"
+    case .finishWhileWriting(let offset, let count): "close while \(count) bytes are written at \(offset)"
     case .reopen: "open anew"
     }
   }
@@ -50,6 +54,8 @@ package enum CrashStart: String, Sendable {
   case garbageBehind
   /// Block 0 of a VHDX is unmapped and has kept its place, as Windows leaves it.
   case softAnchor
+  /// The sector bitmap of a VHDX child has bits of blocks that are not present.
+  case garbageBits
 }
 
 /// What is done to a chain, with every power cut tried on the way.

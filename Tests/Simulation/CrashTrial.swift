@@ -71,7 +71,7 @@ package struct CrashTrial {
       }
       let state = epoch.state(choice)
       let latest = epoch.latestOperation(choice)
-      if let sentence = check(state, record, expectation, latest: latest, isClosed: false) {
+      if let sentence = check(state, record, expectation, latest: latest, from: epoch.base) {
         throw failure(sentence)
       }
       totals.states += 1
@@ -97,9 +97,11 @@ package struct CrashTrial {
     if isExhaustive { totals.exhaustive += 1 }
   }
 
-  /// Opens the state to be read, and answers what is wrong with it; leaves what it read in `scratch`.
+  /// Opens the state to be read, and answers what is wrong with it; leaves what it read in `scratch`. `base`: the file at
+  /// the last flush before the power cut; nil for a file that was closed cleanly.
   private mutating func check(
-    _ state: SparseBytes, _ record: CrashRecord, _ expectation: Expectation, latest: Int, isClosed: Bool
+    _ state: SparseBytes, _ record: CrashRecord, _ expectation: Expectation, latest: Int,
+    from base: SparseBytes? = nil
   ) -> String? {
     do throws(ImageError) {
       let file = HostFile(path: "leaf", double: RecordedFile(state), isWritable: false)
@@ -107,9 +109,12 @@ package struct CrashTrial {
       let findings = try disk.validateLeaf()
       if let finding = findings.all.first(where: { finding in
         finding.severity == .damage && !record.known.contains(finding.sentence)
-          || isClosed && finding.severity == .unfinished
+          || base == nil && finding.severity == .unfinished
       }) {
         return finding.description
+      }
+      if let base, record.chain.isVHD, !findings.isClean, !CrashTrial.keepsFooter(of: base, state) {
+        return "no footer is at the end, and the one that was there at the last flush is gone"
       }
       if scratch.count != record.window.count {
         scratch = [UInt8](repeating: 0xEE, count: record.window.count)
@@ -125,6 +130,15 @@ package struct CrashTrial {
     return "the sector at \(offset) of the disk reads as none of what it may hold, but as \(found) …"
   }
 
+  /// The footer that a file ended with is not overwritten before there is another at the end, for all who know nothing
+  /// of the copy.
+  private static func keepsFooter(of base: SparseBytes, _ state: SparseBytes) -> Bool {
+    guard base.size >= 512 else { return true }
+    let footer = base.bytes(at: base.size - 512, count: 512)
+    return !footer.starts(with: "conectix".utf8)
+      || state.size >= base.size && state.bytes(at: base.size - 512, count: 512) == footer
+  }
+
   /// At its end the file holds everything, without any power cut; if it was closed, it is as a clean close leaves it.
   private mutating func checkEnd(_ record: CrashRecord, _ history: CrashHistory) throws {
     var expectation = Expectation(record.initial)
@@ -132,7 +146,7 @@ package struct CrashTrial {
     guard record.endsClosed else { return }
     let last = record.steps.count
     if let sentence = check(
-      record.chain.leaf.contents, record, expectation, latest: last, isClosed: true)
+      record.chain.leaf.contents, record, expectation, latest: last)
     {
       throw CrashFailure(
         history: history.name, kind: history.kind, seed: history.seed, epoch: record.epochs.count,
@@ -171,7 +185,7 @@ package struct CrashTrial {
         var choice = epoch.randomChoice(&generator)
         if index == 0 { choice.fates = choice.fates.map { _ in .lost } }
         let latest = epoch.latestOperation(choice)
-        if let sentence = check(epoch.state(choice), second, expectation, latest: latest, isClosed: false) {
+        if let sentence = check(epoch.state(choice), second, expectation, latest: latest, from: epoch.base) {
           return "a second power cut, epoch \(number), kept \(choice): \(sentence)\n"
             + epoch.outline.map { "    \($0)" }.joined(separator: "\n")
         }
@@ -181,7 +195,7 @@ package struct CrashTrial {
     }
     var end = Expectation(second.initial)
     end.advance(durable: steps.count, last: steps.count, second.model)
-    return check(second.chain.leaf.contents, second, end, latest: steps.count, isClosed: true)
+    return check(second.chain.leaf.contents, second, end, latest: steps.count)
       .map { "closed cleanly: " + $0 }
   }
 }
