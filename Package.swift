@@ -61,6 +61,7 @@ let package = Package(
       swiftSettings: settings),
     .target(name: "VHD", dependencies: ["Storage"], swiftSettings: settings),
     .target(name: "VHDX", dependencies: ["Storage", "CISAL"], swiftSettings: settings),
+    .target(name: "ChangeTracking", dependencies: ["Storage", "CISAL"], swiftSettings: settings),
     .target(
       name: "VirtualDisk", dependencies: ["LinuxSystem", "Storage", "VHD", "VHDX"], swiftSettings: settings),
     .target(name: "GuestLayout", dependencies: ["Storage", "CISAL"], swiftSettings: settings),
@@ -123,6 +124,9 @@ let package = Package(
     .testTarget(name: "StorageTests", dependencies: ["Storage", "TestSupport"], swiftSettings: settings),
     .testTarget(
       name: "VHDTests", dependencies: ["VHD", "Storage", "TestSupport"], swiftSettings: simulation),
+    .testTarget(
+      name: "ChangeTrackingTests", dependencies: ["ChangeTracking", "Storage", "TestSupport"],
+      swiftSettings: simulation),
     .testTarget(
       name: "VHDXTests", dependencies: ["VHDX", "Storage", "TestSupport"], swiftSettings: settings),
     .testTarget(

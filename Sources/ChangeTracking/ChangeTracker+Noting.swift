@@ -1,0 +1,247 @@
+import Storage
+import Synchronization
+
+extension ChangeTracker {
+  /// Records that [offset, offset + length) of the disk is about to change. Called inside the disk's gate, before the
+  /// bytes are issued.
+  ///
+  /// Errors: only with `isStrict`, or when not even the end of the record can be recorded: the change must not be made.
+  @inline(__always)
+  public func note(_ offset: UInt64, _ length: UInt64, mayWait: Bool) throws(ImageError) -> Outcome {
+    switch status.load(ordering: .sequentiallyConsistent) {
+    case Status.idle: return .noted
+    case Status.held: return .held
+    default: return try record(offset, length, mayWait: mayWait)
+    }
+  }
+
+  private func record(_ offset: UInt64, _ length: UInt64, mayWait: Bool) throws(ImageError) -> Outcome {
+    while true {
+      var failure: ImageError?
+      let step = state.withLock { state -> Step in
+        do throws(ImageError) {
+          return try state.note(offset, length, file, mayWait: mayWait)
+        } catch {
+          failure = error
+          return .ended
+        }
+      }
+      switch step {
+      case .noted: return .noted
+      case .ended:
+        guard let failure else { return .noted }
+        if isStrict { throw failure }
+        try giveUp(failure)
+        return .noted
+      case .mustWait: return .mustWait
+      case .mark:
+        guard mayWait else { return .mustWait }
+        do throws(ImageError) {
+          try makeMarksDurable()
+        } catch {
+          if isStrict { throw error }
+          try giveUp(error)
+          return .noted
+        }
+      }
+    }
+  }
+
+  enum Step { case noted, mark, mustWait, ended }
+
+  /// Marks every region that somebody waits for, with one flush for all who wait.
+  private func makeMarksDurable() throws(ImageError) {
+    try keeping.withLock { (_) throws(ImageError) in
+      guard
+        let next = state.withLock({ state -> RegionMarks? in
+          guard !state.marks.isSuperset(of: state.wanted) else { return nil }
+          var next = state.marks
+          next.formUnion(state.wanted)
+          return next
+        })
+      else { return }
+      try writeMarks(next)
+      state.withLock { state in
+        state.marks.formUnion(next)
+        state.wanted.subtract(next)
+      }
+    }
+  }
+
+  /// Writes the region table that is not the newest, and flushes: the newest is whole until then. The caller holds
+  /// `keeping`.
+  func writeMarks(_ marks: RegionMarks) throws(ImageError) {
+    var next = marks
+    let (slot, history) = state.withLock { (1 - $0.regionSlot, $0.header.history) }
+    next.sequence = state.withLock { $0.marks.sequence } + 1
+    let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: RegionMarks.slotSize, alignment: 4096)
+    defer { bytes.deallocate() }
+    next.encode(into: bytes, history: history)
+    try file.write(UnsafeRawBufferPointer(bytes), at: TrackingFormat.regionOffsets[slot])
+    // A write into a region that is newly marked comes after this.
+    try file.flush()
+    state.withLock { state in
+      state.regionSlot = slot
+      state.marks.sequence = next.sequence
+    }
+  }
+
+  /// Takes the marks from regions that nobody wrote to for a while. `drain` returns when every write that was under
+  /// way has ended. For a thread in the background.
+  public func clearQuietMarks(drain: () -> Void) throws(ImageError) {
+    let quiet = state.withLock { state -> RegionMarks in
+      var quiet = state.marks
+      quiet.subtract(state.touched)
+      state.touched.removeAll()
+      return quiet
+    }
+    guard !quiet.isEmpty, failure == nil else { return }
+    drain()
+    try keeping.withLock { (_) throws(ImageError) in
+      // The fine bits of all those writes; only then are their marks of no more use.
+      try file.flush()
+      let rest = state.withLock { state -> RegionMarks in
+        var gone = quiet
+        gone.subtract(state.touched)
+        // From here on nobody relies on them.
+        state.marks.subtract(gone)
+        return state.marks
+      }
+      try writeMarks(rest)
+    }
+  }
+
+  /// Ends the record for good, durably, so that nobody takes it for a whole one.
+  func giveUp(_ reason: ImageError) throws(ImageError) {
+    try keeping.withLock { (_) throws(ImageError) in
+      if failure != nil { return }
+      // Twice: were one of them lost, the other must not speak of a record that counts.
+      for _ in 0..<2 { try updateHeader { $0.state = .invalid } }
+      state.withLock { state in
+        state.failure = ImageError(
+          .wrongDataType, "\(escaped(file.path)): changes could not be recorded, so the record was given up; "
+            + "reset change tracking, and \(TrackingError.advice)", cause: reason)
+      }
+      status.store(Status.idle, ordering: .sequentiallyConsistent)
+    }
+  }
+
+  /// Makes `change` durable in the header that is not the newest; what goes with it in memory is done by `also`, in
+  /// one step with it. The caller holds `keeping`.
+  func updateHeader(
+    _ change: (inout TrackingHeader) -> Void, also: (inout TrackerState) -> Void = { _ in }
+  ) throws(ImageError) {
+    var (next, slot) = state.withLock { ($0.header, 1 - $0.headerSlot) }
+    change(&next)
+    next.sequence += 1
+    let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: TrackingFormat.pageSize, alignment: 4096)
+    defer { bytes.deallocate() }
+    next.encode(into: bytes)
+    try file.write(UnsafeRawBufferPointer(bytes), at: TrackingFormat.headerOffsets[slot])
+    // Whatever relies on the header comes after this; the other is whole until here.
+    try file.flush()
+    state.withLock { state in
+      state.header = next
+      state.headerSlot = slot
+      also(&state)
+    }
+  }
+}
+
+extension TrackerState {
+  /// Sets the bits of a range that is about to change, and puts them into the file; or says what must come first.
+  mutating func note(
+    _ offset: UInt64, _ length: UInt64, _ file: HostFile, mayWait: Bool
+  ) throws(ImageError) -> ChangeTracker.Step {
+    guard failure == nil else { return .ended }
+    var isMarked = true
+    for region in marks.regions(offset, length) {
+      touched.insert(region)
+      if !marks.contains(region) {
+        wanted.insert(region)
+        isMarked = false
+      }
+    }
+    guard isMarked else { return .mark }
+    let first = offset >> TrackingFormat.granularityShift
+    let end = ((offset + length - 1) >> TrackingFormat.granularityShift) + 1
+    return try setBits(first..<end, base: 0, file, mayWait: mayWait) ? .noted : .mustWait
+  }
+
+  /// Sets bits (fine ones with a `base` of 0, coarse ones from `firstCoarseIndex` on) of the open interval, written
+  /// through. False where a block would have to be waited for.
+  mutating func setBits(
+    _ range: Range<UInt64>, base: UInt32, _ file: HostFile, mayWait: Bool
+  ) throws(ImageError) -> Bool {
+    var bit = range.lowerBound
+    while bit < range.upperBound {
+      let index = base + UInt32(bit / TrackingFormat.bitsPerBlock)
+      let start = bit / TrackingFormat.bitsPerBlock * TrackingFormat.bitsPerBlock
+      let last = min(range.upperBound, start + TrackingFormat.bitsPerBlock)
+      let isNew = directory.open[index] == nil
+      guard let slot = try openBlock(index, file, mayWait: mayWait) else { return false }
+      guard let page = cache.find(TrackingFormat.blockOffset(slot)) else {
+        throw ImageError(.failed, "\(escaped(file.path)): a block of changes left the cache while it was used")
+      }
+      let buffer = UnsafeMutableRawBufferPointer(start: page, count: TrackingFormat.pageSize)
+      if BitmapBlock.set(buffer, (bit - start)..<(last - start)) || isNew {
+        BitmapBlock.seal(buffer, history: header.history, interval: header.interval, index: index)
+        do throws(ImageError) {
+          try file.write(UnsafeRawBufferPointer(buffer), at: TrackingFormat.blockOffset(slot))
+          if isNew {
+            // The entry after its block, so that a kill between them leaves no entry without a block.
+            try writeEntry(BlockDirectory.encode(index: index, interval: header.interval), slot, file)
+            directory.addOpen(index: index, slot: slot)
+          }
+        } catch {
+          // What the cache says must be in the file.
+          cache.removeAll()
+          throw error
+        }
+      }
+      bit = last
+    }
+    return true
+  }
+
+  /// The slot of the open interval's block, whose page is in the cache then: new, and not in the directory yet, where
+  /// there was none.
+  private mutating func openBlock(
+    _ index: UInt32, _ file: HostFile, mayWait: Bool
+  ) throws(ImageError) -> UInt32? {
+    if let slot = directory.open[index] {
+      let offset = TrackingFormat.blockOffset(slot)
+      if cache.find(offset) != nil { return slot }
+      let block = BitmapBlock()
+      if mayWait {
+        try file.read(into: block.bytes, at: offset)
+      } else if try file.readWithoutWaiting(into: block.bytes, at: offset) == .wouldWait {
+        return nil
+      }
+      guard
+        BitmapBlock.isWhole(
+          UnsafeRawBufferPointer(block.bytes), history: header.history, interval: header.interval, index: index)
+      else { throw TrackingError.damaged(file.path, at: offset, "a block of changes is damaged") }
+      try cachePage(offset).copyMemory(from: UnsafeRawBufferPointer(block.bytes))
+      return slot
+    }
+    let slot = directory.takeSlot()
+    try cachePage(TrackingFormat.blockOffset(slot)).initializeMemory(as: UInt8.self, repeating: 0)
+    return slot
+  }
+
+  private mutating func cachePage(_ offset: UInt64) throws(ImageError) -> UnsafeMutableRawBufferPointer {
+    guard let page = cache.find(offset) ?? cache.insert(offset) else {
+      throw ImageError(.outOfMemory, "the cache of change bitmaps is full")
+    }
+    return UnsafeMutableRawBufferPointer(start: page, count: TrackingFormat.pageSize)
+  }
+
+  func writeEntry(_ entry: UInt64, _ slot: UInt32, _ file: HostFile) throws(ImageError) {
+    var value = entry.littleEndian
+    let result: Result<Void, ImageError> = withUnsafeBytes(of: &value) { bytes in
+      Result { () throws(ImageError) in try file.write(bytes, at: TrackingFormat.entryOffset(slot)) }
+    }
+    try result.get()
+  }
+}

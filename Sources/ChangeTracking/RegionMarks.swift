@@ -1,0 +1,64 @@
+import Storage
+
+/// Which regions of the disk may have fine bits that are not durable: after a power cut they count as changed.
+///
+/// A slot of the file: 0 signature 4 │ 4 checksum 4 │ 8 sequence 8 │ 16 history 16 │ 32 shift 4; from 4096 on a bit
+/// for each region.
+struct RegionMarks: Equatable, Sendable {
+  static let slotSize = 12288
+
+  var sequence: UInt64 = 0
+  var shift: UInt64
+  private(set) var words: [UInt64]
+  let count: Int
+
+  init(diskSize: UInt64) {
+    shift = TrackingFormat.regionShift(diskSize: diskSize)
+    count = Int((diskSize + (1 << shift) - 1) >> shift)
+    words = [UInt64](repeating: 0, count: (count + 63) / 64)
+  }
+
+  /// Nil when the slot is not whole, or of another history or disk size.
+  init?(_ bytes: UnsafeRawBufferPointer, history: GUID, diskSize: UInt64) {
+    self.init(diskSize: diskSize)
+    guard bytes.littleEndian(UInt32.self, at: 0) == TrackingFormat.regionSignature,
+      bytes.littleEndian(UInt32.self, at: 4) == Checksum.of(bytes, zeroingFieldAt: 4),
+      GUID(bytes, at: 16) == history, UInt64(bytes.littleEndian(UInt32.self, at: 32)) == shift
+    else { return nil }
+    sequence = bytes.littleEndian(at: 8)
+    for index in words.indices { words[index] = bytes.littleEndian(at: 4096 + index * 8) }
+  }
+
+  func encode(into bytes: UnsafeMutableRawBufferPointer, history: GUID) {
+    bytes.initializeMemory(as: UInt8.self, repeating: 0)
+    bytes.storeLittleEndian(TrackingFormat.regionSignature, at: 0)
+    bytes.storeLittleEndian(sequence, at: 8)
+    bytes.store(history, at: 16)
+    bytes.storeLittleEndian(UInt32(shift), at: 32)
+    for (index, word) in words.enumerated() { bytes.storeLittleEndian(word, at: 4096 + index * 8) }
+    bytes.storeLittleEndian(Checksum.of(UnsafeRawBufferPointer(bytes), zeroingFieldAt: 4), at: 4)
+  }
+
+  var isEmpty: Bool { words.allSatisfy { $0 == 0 } }
+
+  /// The regions that [offset, offset + length) touches.
+  func regions(_ offset: UInt64, _ length: UInt64) -> ClosedRange<Int> {
+    Int(offset >> shift)...Int((offset + max(length, 1) - 1) >> shift)
+  }
+
+  func contains(_ region: Int) -> Bool { words[region / 64] >> UInt64(region % 64) & 1 == 1 }
+  mutating func insert(_ region: Int) { words[region / 64] |= 1 << UInt64(region % 64) }
+  mutating func remove(_ region: Int) { words[region / 64] &= ~(1 << UInt64(region % 64)) }
+  mutating func removeAll() { for index in words.indices { words[index] = 0 } }
+  mutating func insertAll() { for region in 0..<count { insert(region) } }
+
+  mutating func formUnion(_ other: RegionMarks) {
+    for index in words.indices { words[index] |= other.words[index] }
+  }
+  mutating func subtract(_ other: RegionMarks) {
+    for index in words.indices { words[index] &= ~other.words[index] }
+  }
+  func isSuperset(of other: RegionMarks) -> Bool {
+    words.indices.allSatisfy { other.words[$0] & ~words[$0] == 0 }
+  }
+}
