@@ -19,8 +19,6 @@ struct BlockDirectory: Sendable {
   private(set) var open: [UInt32: UInt32] = [:]
   /// Slots that can be used again.
   private var free: [UInt32] = []
-  /// Slots at or behind this one were never used.
-  private var end: UInt32 = 0
 
   static func encode(index: UInt32, interval: UInt32) -> UInt64 {
     let value = UInt64(index) | UInt64(interval) << 24
@@ -43,14 +41,17 @@ struct BlockDirectory: Sendable {
   /// Reads the directory of `file`. Entries of intervals before `oldest` are of dropped points, and free.
   ///
   /// Errors: damaged, when an entry is none, or of an interval that has not begun.
-  init(_ file: HostFile, oldest: UInt32, openInterval: UInt32) throws(ImageError) {
-    let size = try file.size()
+  init(_ file: HostFile, chunks: UInt32, oldest: UInt32, openInterval: UInt32) throws(ImageError) {
+    let size = TrackingFormat.fileSize(chunks: chunks)
+    guard try file.size() >= size else {
+      throw TrackingError.damaged(file.path, "the file is shorter than it was; it was cut")
+    }
+    var end: UInt32 = 0
     let page = UnsafeMutableRawBufferPointer.allocate(byteCount: TrackingFormat.pageSize, alignment: 4096)
     defer { page.deallocate() }
     var position = TrackingFormat.chunksOffset
     while position < size {
-      let count = try file.readUpTo(page, at: position)
-      UnsafeMutableRawBufferPointer(rebasing: page[count...]).initializeMemory(as: UInt8.self, repeating: 0)
+      try file.read(into: page, at: position)
       for number in 0..<Int(TrackingFormat.entriesPerChunk) {
         let slot = end
         end += 1
@@ -79,12 +80,16 @@ struct BlockDirectory: Sendable {
     free.reverse()
   }
 
-  /// A slot for a new block.
-  mutating func takeSlot() -> UInt32 {
-    if let slot = free.popLast() { return slot }
-    defer { end += 1 }
-    return end
+  /// A slot for a new block; nil when the file needs another chunk first.
+  mutating func takeSlot() -> UInt32? { free.popLast() }
+
+  /// The file has another chunk: number `chunk`, counted from 0.
+  mutating func addChunk(_ chunk: UInt32) {
+    let first = chunk * UInt32(TrackingFormat.entriesPerChunk)
+    free = (first..<(first + UInt32(TrackingFormat.entriesPerChunk))).reversed() + free
   }
+
+  var freeCount: Int { free.count }
 
   mutating func addOpen(index: UInt32, slot: UInt32) { open[index] = slot }
   mutating func giveBack(_ slots: [UInt32]) { free += slots }
@@ -149,11 +154,6 @@ struct BlockDirectory: Sendable {
       if !(andOpen && open[block.index] != nil) { count += 1 }
     }
     return count + (andOpen ? UInt32(open.count) : 0)
-  }
-
-  /// The lowest index from `index` on that has a block in the open interval. Linear; for questions only.
-  func nextOpenIndex(from index: UInt32) -> UInt32? {
-    open.keys.lazy.filter { $0 >= index }.min()
   }
 
   private func position(of key: UInt64) -> Int {

@@ -17,13 +17,18 @@ public final class ChangeCursor {
   private var index: UInt32?
   private var isEmpty = true
   private let units: UInt64
+  /// The open interval's blocks when the question was asked, ascending.
+  private let openIndices: [UInt32]
 
   /// Errors: unknown point; a damaged block; the record was given up.
   public init(_ tracker: ChangeTracker, since limit: String) throws(ImageError) {
     self.tracker = tracker
     point = try tracker.point(limit)
     oldest = point.firstInterval
-    let (size, presumed) = tracker.state.withLock { ($0.header.diskSize, $0.presumed) }
+    let (size, presumed, open) = tracker.state.withLock {
+      ($0.header.diskSize, $0.presumed, $0.directory.open.keys.sorted())
+    }
+    openIndices = open
     units = (size + TrackingFormat.granularity - 1) >> TrackingFormat.granularityShift
     coarse = RegionMarks(diskSize: size)
     if let presumed { coarse.formUnion(presumed) }
@@ -98,12 +103,16 @@ public final class ChangeCursor {
   }
 
   private func nextIndex(from index: UInt32) -> UInt32? {
-    tracker.state.withLock { state in
-      let ended = state.directory.nextIndex(from: index, since: oldest)
-      let open = state.directory.nextOpenIndex(from: index)
-      let found = [ended, open].compactMap { $0 }.min()
-      return found.flatMap { $0 < TrackingFormat.firstCoarseIndex ? $0 : nil }
+    let ended = tracker.state.withLock { $0.directory.nextIndex(from: index, since: oldest) }
+    var low = 0
+    var high = openIndices.count
+    while low < high {
+      let middle = (low + high) / 2
+      if openIndices[middle] < index { low = middle + 1 } else { high = middle }
     }
+    let open = low < openIndices.count ? openIndices[low] : nil
+    let found = [ended, open].compactMap { $0 }.min()
+    return found.flatMap { $0 < TrackingFormat.firstCoarseIndex ? $0 : nil }
   }
 
   /// Loads the union of what all intervals from `oldest` on say of block `index`.

@@ -32,6 +32,8 @@ extension ChangeTracker {
       header.encode(into: page)
       try file.write(UnsafeRawBufferPointer(page), at: offset)
     }
+    // Room is a number only, until blocks are written.
+    try file.resize(to: TrackingFormat.fileSize(chunks: header.chunks))
     // Before it gets its name.
     try file.flush()
   }

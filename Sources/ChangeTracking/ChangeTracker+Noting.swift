@@ -34,10 +34,10 @@ extension ChangeTracker {
         try giveUp(failure)
         return .noted
       case .mustWait: return .mustWait
-      case .mark:
+      case .mark, .grow:
         guard mayWait else { return .mustWait }
         do throws(ImageError) {
-          try makeMarksDurable()
+          if step == .mark { try makeMarksDurable() } else { try grow() }
         } catch {
           if isStrict { throw error }
           try giveUp(error)
@@ -47,7 +47,24 @@ extension ChangeTracker {
     }
   }
 
-  enum Step { case noted, mark, mustWait, ended }
+  enum Step { case noted, mark, grow, mustWait, ended }
+
+  private func grow() throws(ImageError) {
+    try keeping.withLock { (_) throws(ImageError) in
+      if state.withLock({ $0.directory.freeCount > 0 }) { return }
+      try addChunk()
+    }
+  }
+
+  /// Makes the file a chunk longer. The caller holds `keeping`.
+  func addChunk() throws(ImageError) {
+    let chunks = state.withLock { $0.header.chunks }
+    guard chunks < TrackingFormat.mostChunks else {
+      throw ImageError(errno: .noSpace, "\(escaped(file.path)): is full; drop points, or reset change tracking")
+    }
+    try file.resize(to: TrackingFormat.fileSize(chunks: chunks + 1))
+    try updateHeader { $0.chunks = chunks + 1 } also: { $0.directory.addChunk(chunks) }
+  }
 
   /// Marks every region that somebody waits for, with one flush for all who wait.
   private func makeMarksDurable() throws(ImageError) {
@@ -165,21 +182,35 @@ extension TrackerState {
     guard isMarked else { return .mark }
     let first = offset >> TrackingFormat.granularityShift
     let end = ((offset + length - 1) >> TrackingFormat.granularityShift) + 1
-    return try setBits(first..<end, base: 0, file, mayWait: mayWait) ? .noted : .mustWait
+    return try setBits(first..<end, base: 0, file, mayWait: mayWait)
   }
 
   /// Sets bits (fine ones with a `base` of 0, coarse ones from `firstCoarseIndex` on) of the open interval, written
-  /// through. False where a block would have to be waited for.
+  /// through. `.grow` where a chunk must come first, `.mustWait` where a block would have to be waited for; what was
+  /// set by then stays.
   mutating func setBits(
     _ range: Range<UInt64>, base: UInt32, _ file: HostFile, mayWait: Bool
-  ) throws(ImageError) -> Bool {
+  ) throws(ImageError) -> ChangeTracker.Step {
     var bit = range.lowerBound
     while bit < range.upperBound {
       let index = base + UInt32(bit / TrackingFormat.bitsPerBlock)
       let start = bit / TrackingFormat.bitsPerBlock * TrackingFormat.bitsPerBlock
       let last = min(range.upperBound, start + TrackingFormat.bitsPerBlock)
       let isNew = directory.open[index] == nil
-      guard let slot = try openBlock(index, file, mayWait: mayWait) else { return false }
+      let slot: UInt32
+      if let found = directory.open[index] {
+        guard try loadBlock(index, found, file, mayWait: mayWait) else { return .mustWait }
+        slot = found
+      } else {
+        guard let new = directory.takeSlot() else { return .grow }
+        do throws(ImageError) {
+          try cachePage(TrackingFormat.blockOffset(new)).initializeMemory(as: UInt8.self, repeating: 0)
+        } catch {
+          directory.giveBack([new])
+          throw error
+        }
+        slot = new
+      }
       guard let page = cache.find(TrackingFormat.blockOffset(slot)) else {
         throw ImageError(.failed, "\(escaped(file.path)): a block of changes left the cache while it was used")
       }
@@ -196,38 +227,33 @@ extension TrackerState {
         } catch {
           // What the cache says must be in the file.
           cache.removeAll()
+          if isNew { directory.giveBack([slot]) }
           throw error
         }
       }
       bit = last
     }
-    return true
+    return .noted
   }
 
-  /// The slot of the open interval's block, whose page is in the cache then: new, and not in the directory yet, where
-  /// there was none.
-  private mutating func openBlock(
-    _ index: UInt32, _ file: HostFile, mayWait: Bool
-  ) throws(ImageError) -> UInt32? {
-    if let slot = directory.open[index] {
-      let offset = TrackingFormat.blockOffset(slot)
-      if cache.find(offset) != nil { return slot }
-      let block = BitmapBlock()
-      if mayWait {
-        try file.read(into: block.bytes, at: offset)
-      } else if try file.readWithoutWaiting(into: block.bytes, at: offset) == .wouldWait {
-        return nil
-      }
-      guard
-        BitmapBlock.isWhole(
-          UnsafeRawBufferPointer(block.bytes), history: header.history, interval: header.interval, index: index)
-      else { throw TrackingError.damaged(file.path, at: offset, "a block of changes is damaged") }
-      try cachePage(offset).copyMemory(from: UnsafeRawBufferPointer(block.bytes))
-      return slot
+  /// Brings a block of the open interval into the cache; false where that would have to be waited for.
+  private mutating func loadBlock(
+    _ index: UInt32, _ slot: UInt32, _ file: HostFile, mayWait: Bool
+  ) throws(ImageError) -> Bool {
+    let offset = TrackingFormat.blockOffset(slot)
+    if cache.find(offset) != nil { return true }
+    let block = BitmapBlock()
+    if mayWait {
+      try file.read(into: block.bytes, at: offset)
+    } else if try file.readWithoutWaiting(into: block.bytes, at: offset) == .wouldWait {
+      return false
     }
-    let slot = directory.takeSlot()
-    try cachePage(TrackingFormat.blockOffset(slot)).initializeMemory(as: UInt8.self, repeating: 0)
-    return slot
+    guard
+      BitmapBlock.isWhole(
+        UnsafeRawBufferPointer(block.bytes), history: header.history, interval: header.interval, index: index)
+    else { throw TrackingError.damaged(file.path, at: offset, "a block of changes is damaged") }
+    try cachePage(offset).copyMemory(from: UnsafeRawBufferPointer(block.bytes))
+    return true
   }
 
   private mutating func cachePage(_ offset: UInt64) throws(ImageError) -> UnsafeMutableRawBufferPointer {

@@ -59,26 +59,34 @@ extension ChangeTracker {
   func keepPresumed() throws(ImageError) {
     let isDue = state.withLock { $0.presumed != nil }
     guard isDue else { return }
+    // A coarse block for each region at most, and there are few.
+    while state.withLock({ $0.directory.freeCount < TrackingFormat.mostCoarseBlocks }) { try addChunk() }
     try state.withLock { (state) throws(ImageError) in
-      guard let presumed = state.presumed else { return }
-      // What a block in pieces stood for is among it; its place begins anew.
-      for index in state.damagedBlocks { try state.replaceBlock(index, file) }
-      state.damagedBlocks = []
-      if !state.points.isEmpty {
-        var region = 0
-        while region < presumed.count {
-          var end = region
-          while end < presumed.count, presumed.contains(end) { end += 1 }
-          if end > region {
-            _ = try state.setBits(
-              UInt64(region)..<UInt64(end), base: TrackingFormat.firstCoarseIndex, file, mayWait: true)
-          }
-          region = end + 1
+      guard let presumed = state.presumed, !state.points.isEmpty else { return }
+      // A coarse block in pieces: everything is presumed then, so it may say so at once.
+      for index in state.damagedBlocks where index >= TrackingFormat.firstCoarseIndex {
+        try state.replaceBlock(index, file, byte: 0xFF)
+      }
+      var region = 0
+      while region < presumed.count {
+        var end = region
+        while end < presumed.count, presumed.contains(end) { end += 1 }
+        if end > region {
+          _ = try state.setBits(
+            UInt64(region)..<UInt64(end), base: TrackingFormat.firstCoarseIndex, file, mayWait: true)
         }
+        region = end + 1
       }
     }
-    // Before the header forgets that there was a power cut.
+    // Before a block in pieces, from which part of this is known, is written over; and before the header forgets that
+    // there was a power cut.
     try file.flush()
+    try state.withLock { (state) throws(ImageError) in
+      for index in state.damagedBlocks where index < TrackingFormat.firstCoarseIndex {
+        try state.replaceBlock(index, file, byte: 0)
+      }
+      state.damagedBlocks = []
+    }
     let marks = state.withLock { $0.marks }
     // Both tables: one of them may be the one that the power cut left in pieces.
     for _ in 0..<2 { try writeMarks(marks) }
@@ -87,11 +95,13 @@ extension ChangeTracker {
 }
 
 extension TrackerState {
-  /// Makes a block of the open interval a whole one without bits.
-  mutating func replaceBlock(_ index: UInt32, _ file: HostFile) throws(ImageError) {
+  /// Makes a block of the open interval a whole one, all of whose bits are those of `byte`.
+  mutating func replaceBlock(_ index: UInt32, _ file: HostFile, byte: UInt8) throws(ImageError) {
     guard let slot = directory.open[index] else { return }
     cache.removeAll()
     let block = BitmapBlock()
+    let bits = UnsafeMutableRawBufferPointer(rebasing: block.bytes[TrackingFormat.blockHeaderSize...])
+    bits.initializeMemory(as: UInt8.self, repeating: byte)
     BitmapBlock.seal(block.bytes, history: header.history, interval: header.interval, index: index)
     try file.write(UnsafeRawBufferPointer(block.bytes), at: TrackingFormat.blockOffset(slot))
   }

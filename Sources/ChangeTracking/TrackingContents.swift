@@ -41,7 +41,8 @@ struct TrackingContents {
 
     points = try TrackingContents.catalogue(file, header)
     let oldest = points.first?.firstInterval ?? header.interval
-    directory = try BlockDirectory(file, oldest: oldest, openInterval: header.interval)
+    directory = try BlockDirectory(
+      file, chunks: header.chunks, oldest: oldest, openInterval: header.interval)
     for (index, point) in points.enumerated().dropLast() {
       guard directory.count(in: point.firstInterval..<points[index + 1].firstInterval) == point.blocks else {
         throw TrackingError.damaged(file.path, "blocks of the changes after the point \(point.name) are missing")

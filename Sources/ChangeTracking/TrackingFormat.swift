@@ -26,6 +26,8 @@ enum TrackingFormat {
   static let chunksOffset: UInt64 = 4 << 20
   static let entriesPerChunk: UInt64 = 512
   static let chunkSize = (entriesPerChunk + 1) * UInt64(pageSize)
+  /// Slots are counted in 32 bits.
+  static let mostChunks: UInt32 = 1 << 22
   static let blockHeaderSize = 32
   /// Fine bits in a block.
   static let bitsPerBlock = UInt64((pageSize - blockHeaderSize) * 8)
@@ -33,6 +35,7 @@ enum TrackingFormat {
   static let firstCoarseIndex: UInt32 = 0x80_0000
 
   static let mostRegions: UInt64 = 65536
+  static let mostCoarseBlocks = Int((mostRegions + bitsPerBlock - 1) / bitsPerBlock)
   private static let smallestRegionShift: UInt64 = 24
 
   /// The size of a region as a power of two: at least 16 MiB, and at most 65,536 of them on the disk.
@@ -41,6 +44,9 @@ enum TrackingFormat {
     while (diskSize + (1 << shift) - 1) >> shift > mostRegions { shift += 1 }
     return shift
   }
+
+  /// The file's size with so many chunks.
+  static func fileSize(chunks: UInt32) -> UInt64 { chunksOffset + UInt64(chunks) * chunkSize }
 
   static func entryOffset(_ slot: UInt32) -> UInt64 {
     chunksOffset + UInt64(slot) / entriesPerChunk * chunkSize + UInt64(slot) % entriesPerChunk * 8

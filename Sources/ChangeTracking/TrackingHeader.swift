@@ -5,7 +5,7 @@ import Storage
 ///      0 signature 8 │   8 version 4 │  12 checksum 4 │  16 sequence 8  │ 24 state 4 │ 28 has write ids 4
 ///     32 disk size 8 │  40 history 16│  56 boot id 16 │  72 device 8    │ 80 inode 8 │ 88 ids before 32
 ///    120 ids after 32│ 152 file size 8│ 160 modified 8│ 168 interval 4 │ 172 catalogue 4 │ 176 points 4
-///    180 catalogue checksum 4 │ 184 blocks of the open interval 4 │ 188 reason 4
+///    180 catalogue checksum 4 │ 184 blocks of the open interval 4 │ 188 chunks 4
 struct TrackingHeader: Equatable, Sendable {
   enum State: UInt32, Sendable {
     case off = 0
@@ -40,6 +40,8 @@ struct TrackingHeader: Equatable, Sendable {
   var catalogueChecksum: UInt32 = 0
   /// `clean`: how many places of the disk have a block in the open interval, so that a lost one is noticed.
   var openBlocks: UInt32 = 0
+  /// The file is at least so many chunks long; a shorter one was cut.
+  var chunks: UInt32 = 1
 
   /// Nil when signature or checksum are wrong; `isNewer` tells a later version from damage.
   init?(_ bytes: UnsafeRawBufferPointer) {
@@ -64,8 +66,9 @@ struct TrackingHeader: Equatable, Sendable {
     pointCount = bytes.littleEndian(at: 176)
     catalogueChecksum = bytes.littleEndian(at: 180)
     openBlocks = bytes.littleEndian(at: 184)
+    chunks = bytes.littleEndian(at: 188)
     guard interval > 0, interval < 1 << 24, catalogue < 2, pointCount <= TrackingFormat.mostPoints,
-      diskSize > 0, sequence < UInt64.max - (1 << 32)
+      chunks <= TrackingFormat.mostChunks, diskSize > 0, sequence < UInt64.max - (1 << 32)
     else { return nil }
   }
 
@@ -98,6 +101,7 @@ struct TrackingHeader: Equatable, Sendable {
     bytes.storeLittleEndian(pointCount, at: 176)
     bytes.storeLittleEndian(catalogueChecksum, at: 180)
     bytes.storeLittleEndian(openBlocks, at: 184)
+    bytes.storeLittleEndian(chunks, at: 188)
     bytes.storeLittleEndian(Checksum.of(UnsafeRawBufferPointer(bytes), zeroingFieldAt: 12), at: 12)
   }
 
