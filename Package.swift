@@ -63,12 +63,13 @@ let package = Package(
     .target(name: "VHDX", dependencies: ["Storage", "CISAL"], swiftSettings: settings),
     .target(name: "ChangeTracking", dependencies: ["Storage", "CISAL"], swiftSettings: settings),
     .target(
-      name: "VirtualDisk", dependencies: ["LinuxSystem", "Storage", "VHD", "VHDX"], swiftSettings: settings),
+      name: "VirtualDisk", dependencies: ["LinuxSystem", "Storage", "VHD", "VHDX", "ChangeTracking"],
+      swiftSettings: settings),
     .target(name: "GuestLayout", dependencies: ["Storage", "CISAL"], swiftSettings: settings),
     .target(
       name: "ImageManagement",
       dependencies: [
-        "LinuxSystem", "Storage", "VHD", "VHDX", "VirtualDisk", "GuestLayout",
+        "LinuxSystem", "Storage", "VHD", "VHDX", "ChangeTracking", "VirtualDisk", "GuestLayout",
         .product(name: "SystemPackage", package: "swift-system"),
       ],
       swiftSettings: settings),
@@ -98,7 +99,8 @@ let package = Package(
       ],
       path: "Tests/TestSupport", swiftSettings: simulation),
     .target(
-      name: "Simulation", dependencies: ["VirtualDisk", "Storage", "VHD", "VHDX", "TestSupport"],
+      name: "Simulation",
+      dependencies: ["VirtualDisk", "Storage", "VHD", "VHDX", "ChangeTracking", "TestSupport"],
       path: "Tests/Simulation", swiftSettings: simulation),
     .executableTarget(
       name: "Simulator",
@@ -131,7 +133,7 @@ let package = Package(
       name: "VHDXTests", dependencies: ["VHDX", "Storage", "TestSupport"], swiftSettings: settings),
     .testTarget(
       name: "VirtualDiskTests",
-      dependencies: ["Simulation", "VirtualDisk", "Storage", "VHD", "VHDX", "TestSupport"],
+      dependencies: ["Simulation", "VirtualDisk", "Storage", "VHD", "VHDX", "ChangeTracking", "TestSupport"],
       swiftSettings: simulation),
     .testTarget(
       name: "ImageManagementTests", dependencies: ["ImageManagement", "Storage", "VirtualDisk"],

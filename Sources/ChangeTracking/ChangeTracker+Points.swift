@@ -13,23 +13,28 @@ extension ChangeTracker {
     status.store(isRecording ? Status.recording : Status.idle, ordering: .sequentiallyConsistent)
   }
 
-  /// Ends the open interval and names the moment. Durable when it returns; after an error there is no such point. The
-  /// caller holds changes back, has waited for those under way, and has made the image durable.
-  ///
-  /// Errors: `.invalidParameter` for a name that cannot be one, or is taken; ENOSPC when there are 4096.
-  public func seal(_ name: String, created: Int64) throws(ImageError) -> ReferencePoint {
+  /// Errors: `.invalidParameter` for a name that cannot be a point's, or is taken.
+  public func checkName(_ name: String) throws(ImageError) {
     guard ReferencePoint.isName(name) else {
       throw ImageError(
         .invalidParameter,
         "\(escaped(name)): a point's name has 1 to 64 letters, digits, dots, underscores and hyphens, and is not `parent`")
     }
-    return try keeping.withLock { (_) throws(ImageError) -> ReferencePoint in
+    guard !points.contains(where: { $0.name == name }) else {
+      throw ImageError(
+        .invalidParameter, errno: .fileExists, "\(escaped(name)): there is a point of this name already")
+    }
+  }
+
+  /// Ends the open interval and names the moment. Durable when it returns; after an error there is no such point. The
+  /// caller holds changes back, has waited for those under way, and has made the image durable.
+  ///
+  /// Errors: `.invalidParameter` for a name that cannot be one, or is taken; ENOSPC when there are 4096.
+  public func seal(_ name: String, created: Int64) throws(ImageError) -> ReferencePoint {
+    try keeping.withLock { (_) throws(ImageError) -> ReferencePoint in
       if let failure { throw failure }
+      try checkName(name)
       let (points, interval, diskSize) = state.withLock { ($0.points, $0.header.interval, $0.header.diskSize) }
-      guard !points.contains(where: { $0.name == name }) else {
-        throw ImageError(
-          .invalidParameter, errno: .fileExists, "\(escaped(name)): there is a point of this name already")
-      }
       guard points.count < TrackingFormat.mostPoints, interval < (1 << 24) - 1 else {
         throw ImageError(
           errno: .noSpace, "\(escaped(file.path)): has \(points.count) points, the most there can be; drop some")

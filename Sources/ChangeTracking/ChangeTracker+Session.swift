@@ -4,12 +4,12 @@ import Synchronization
 /// The session record: durable before the image's first changed byte, and set right at the clean close.
 extension ChangeTracker {
   /// Says that the image is about to be changed, and what write ids it will have then. Returns when that is durable.
+  /// Also when a session is under way: the ids are renewed again where its end did not come to be told.
   ///
   /// Errors: the host's. The image must not be changed then.
   public func beginSession(_ image: ImageState, announcing after: ImageState.WriteIdentity?) throws(ImageError) {
     try keeping.withLock { (_) throws(ImageError) in
-      let isDue = state.withLock { !$0.isInSession && $0.failure == nil }
-      guard isDue else { return }
+      guard failure == nil else { return }
       try keepPresumed()
       try updateHeader { header in
         header.state = .open

@@ -42,18 +42,25 @@ public final class ChangeTracker: Sendable {
 
   /// Reads a tracking file and tells whether it counts for the image as it is now. Changes nothing.
   ///
-  /// Errors: the refusals of `TrackingError`.
+  /// - Parameters:
+  ///   - isInSession: the file was made for an image that is being written.
+  ///   - isStrict: a change that cannot be recorded fails, instead of ending the record.
+  ///   - isSoleWriter: nobody else writes the image: a VHD that was not closed is believed to be as it was left.
+  ///
+  /// Errors: the refusals of `TrackingError`; the host's.
   public init(
-    _ file: HostFile, image: ImageState, boot: GUID, isStrict: Bool = false, isSoleWriter: Bool = false
+    _ file: HostFile, image: ImageState, boot: GUID, isInSession: Bool = false, isStrict: Bool = false,
+    isSoleWriter: Bool = false
   ) throws(ImageError) {
     let contents = try TrackingContents(file)
     let verdict = try SessionVerdict(
-      contents.header, image, boot: boot, isSoleWriter: isSoleWriter, path: file.path)
+      contents.header, image, boot: boot, isSoleWriter: isSoleWriter || isInSession, path: file.path)
     self.file = file
     self.boot = boot
     self.isStrict = isStrict
     status = Atomic(contents.points.isEmpty ? Status.idle : Status.recording)
     var state = TrackerState(contents)
+    state.isInSession = isInSession
     if verdict == .powerCut { try state.presumeChanges(file, contents.marks) }
     self.state = Mutex(state)
   }
@@ -62,6 +69,9 @@ public final class ChangeTracker: Sendable {
   public var points: [ReferencePoint] { state.withLock { $0.points } }
   /// Why nothing is recorded any more, if that is so.
   public var failure: ImageError? { state.withLock { $0.failure } }
+
+  /// A session has begun, and its end was not told.
+  public var isInSession: Bool { state.withLock { $0.isInSession } }
 
   /// The point of that name or id. Errors: unknown.
   public func point(_ limit: String) throws(ImageError) -> ReferencePoint {

@@ -27,11 +27,16 @@ public protocol FormatImage: AnyObject, Sendable {
   /// Errors: damaged tables (reserved states, places outside the file or on its own tables).
   func locate(_ offset: UInt64, limit: UInt64, mayWait: Bool) throws(ImageError) -> Run
 
+  /// Returns when every operation that had entered `gate` before has left it. Waits.
+  func drain()
+
   /// Makes the file ready for its first change (locks are the caller's): replays a log, mends a damaged copy, renews
   /// the identities, each durable before it returns. Does nothing when writing has begun already. Waits.
   func beginWriting() throws(ImageError)
   /// Writing has begun and not been finished.
   var isWriting: Bool { get }
+  /// A session has begun and was not closed cleanly.
+  var isInSession: Bool { get }
 
   /// Where the bytes for [offset, offset + limit) go, at most up to the end of a block.
   ///

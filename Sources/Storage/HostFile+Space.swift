@@ -12,7 +12,7 @@ extension HostFile {
   public func status() throws(ImageError) -> HostFileStatus {
     if let double {
       let size = try double.size()
-      return HostFileStatus(size: size, allocated: size, modified: 0)
+      return HostFileStatus(size: size, allocated: size, modified: double.modified)
     }
     var status = stat()
     guard fstat(descriptor, &status) == 0 else { throw systemError("examining", errno) }
@@ -21,12 +21,28 @@ extension HostFile {
       modified: Int64(status.st_mtim.tv_sec) * 1_000_000_000 + Int64(status.st_mtim.tv_nsec))
   }
 
+  /// Whose the file is and who may use it: the owner, the group, and the mode's permission bits.
+  public func access() throws(ImageError) -> (owner: UInt32, group: UInt32, mode: UInt32) {
+    guard double == nil else { return (geteuid(), getegid(), 0o600) }
+    var status = stat()
+    guard fstat(descriptor, &status) == 0 else { throw systemError("examining", errno) }
+    return (status.st_uid, status.st_gid, status.st_mode & 0o7777)
+  }
+
   /// Makes all earlier writes, resizes and holes durable (data, and the size that is needed to reach it).
   ///
   /// After an error nothing is known of what was written since the last success: the caller must stop writing.
   public func flush() throws(ImageError) {
     if let double { return try double.flush() }
     while fdatasync(descriptor) != 0 {
+      if errno != EINTR { throw systemError("flushing", errno) }
+    }
+  }
+
+  /// As `flush`, and the time of the last change with it.
+  public func flushWithTimes() throws(ImageError) {
+    if let double { return try double.flush() }
+    while fsync(descriptor) != 0 {
       if errno != EINTR { throw systemError("flushing", errno) }
     }
   }

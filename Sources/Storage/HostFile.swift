@@ -38,13 +38,18 @@ public final class HostFile: Sendable {
   }
 
   /// A file made of `double`, for tests.
-  public init(path: String, double: any HostFileDouble, isWritable: Bool = true) {
+  ///
+  /// - Parameter identity: which file it is said to be; nil: each double is a file of its own.
+  public init(
+    path: String, double: any HostFileDouble, isWritable: Bool = true, identity: FileIdentity? = nil
+  ) {
     self.path = path
     self.descriptor = -1
     self.isWritable = isWritable
     self.double = double
-    self.identity = FileIdentity(
-      device: 0, inode: UInt64(UInt(bitPattern: ObjectIdentifier(double).hashValue)))
+    self.identity =
+      identity
+      ?? FileIdentity(device: 0, inode: UInt64(UInt(bitPattern: ObjectIdentifier(double).hashValue)))
   }
 
   deinit {

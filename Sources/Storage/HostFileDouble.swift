@@ -20,12 +20,16 @@ public protocol HostFileDouble: AnyObject, Sendable {
   func nextHole(from offset: UInt64, end: UInt64) -> UInt64
   /// Sets room aside for the range, growing the file where needed.
   func reserve(at offset: UInt64, length: UInt64) throws(ImageError)
+  /// The time of the last change, nanoseconds since 1970.
+  var modified: Int64 { get }
 }
 
 extension HostFileDouble {
   /// A double that cannot tell holds everything.
   public func nextData(from offset: UInt64, end: UInt64) -> UInt64? { offset < end ? offset : nil }
   public func nextHole(from offset: UInt64, end: UInt64) -> UInt64 { end }
+  /// A double that keeps no time was always changed at once.
+  public var modified: Int64 { 0 }
   public func reserve(at offset: UInt64, length: UInt64) throws(ImageError) {
     if try size() < offset + length { try resize(to: offset + length) }
   }

@@ -88,7 +88,7 @@ extension BlockStore {
       return true
     }
     guard began else { return }
-    waitForWritesUnderWay()
+    drain()
     do throws(ImageError) {
       try upkeep.withLock { (upkeep) throws(ImageError) in
         // A commit may find blocks that have become empty: then there is something to commit again.
@@ -114,9 +114,8 @@ extension BlockStore {
     }
   }
 
-  /// Returns when every operation that was prepared before has completed: they may need the upkeep lock for
-  /// that, so it is not held meanwhile.
-  private func waitForWritesUnderWay() {
+  /// See `FormatImage.drain`. Operations may need the upkeep lock to complete, so it is not held meanwhile.
+  func drain() {
     let wanted = gate.current + 2
     while upkeep.withLock({ _ in gate.advance() }) < wanted { usleep(100) }
   }

@@ -23,6 +23,15 @@ extension BlockStore {
   }
 
   var isWriting: Bool { state.withLock { $0.isWriting } }
+
+  var isInSession: Bool {
+    state.withLock {
+      switch $0.phase {
+      case .writing, .finishing, .refused: true
+      case .reading: false
+      }
+    }
+  }
   var hasUncommittedChanges: Bool { state.withLock { $0.hasUncommittedChanges } }
   var wantsCommit: Bool { state.withLock { $0.wantsCommit } }
 

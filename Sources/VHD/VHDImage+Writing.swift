@@ -30,6 +30,23 @@ extension VHDImage {
     return fixedPhase.withLock { if case .writing = $0 { true } else { false } }
   }
 
+  public var isInSession: Bool {
+    if let blocks { return blocks.isInSession }
+    return fixedPhase.withLock {
+      switch $0 {
+      case .writing, .finishing, .refused: true
+      case .reading: false
+      }
+    }
+  }
+
+  public func drain() {
+    if let blocks { return blocks.drain() }
+    let wanted = gate.current + 2
+    // Under the lock, because steps of the epoch must take turns.
+    while fixedPhase.withLock({ _ in gate.advance() }) < wanted { usleep(100) }
+  }
+
   public func prepareWrite(
     at offset: UInt64, limit: UInt64, mayAllocate: Bool, mayWait: Bool
   ) throws(ImageError) -> WriteRun {
@@ -79,8 +96,7 @@ extension VHDImage {
     }
     guard began else { return try commit() }
     // A write that is under way now would be flushed by nobody afterwards.
-    let wanted = gate.current + 2
-    while fixedPhase.withLock({ _ in gate.advance() }) < wanted { usleep(100) }
+    drain()
     defer { fixedPhase.withLock { if case .finishing = $0 { $0 = .reading } } }
     try commit()
   }

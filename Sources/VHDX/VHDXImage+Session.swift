@@ -5,7 +5,14 @@ import Storage
 extension VHDXImage {
   public var isWriting: Bool { tables.withLock { $0.mayChange } }
 
+  public var isInSession: Bool { tables.withLock { $0.isWriting } }
+
   public func beginWriting() throws(ImageError) {
+    try beginWriting(fileWriteGUID: .random(), dataWriteGUID: .random())
+  }
+
+  /// The same with the identities that the file is to get, if a session begins.
+  public func beginWriting(fileWriteGUID fileGUID: GUID, dataWriteGUID dataGUID: GUID) throws(ImageError) {
     try committer.withLock { (committer) throws(ImageError) in
       // Whoever waits to close notices, and leaves the session open.
       let goesOn = tables.withLock { tables -> Bool in
@@ -29,7 +36,6 @@ extension VHDXImage {
       let used = isQuick && !isAdopted ? try spaceInUse(below: end, inSession: false) : nil
       // FileWriteGuid must be new before any other byte changes, DataWriteGuid before a reader can see a change;
       // both are durable when the update returns. A log to be replayed stays named.
-      let (fileGUID, dataGUID) = (GUID.random(), GUID.random())
       try committer.current.update(file, flush: flush) {
         $0.fileWriteGUID = fileGUID
         $0.dataWriteGUID = dataGUID
@@ -81,7 +87,7 @@ extension VHDXImage {
       try commit()
       tables.withLock { $0.isFinishing = true }
       // What is on its way may still change tables, and may need a commit for that: no lock is held meanwhile.
-      waitForAllUnderWay()
+      drain()
       try committer.withLock { (committer) throws(ImageError) in
         guard try endSession(&committer) else { return }
         // Room that could not be given back is no reason to keep the rest.
@@ -128,8 +134,7 @@ extension VHDXImage {
     return true
   }
 
-  /// Returns when every operation that had entered the gate has left it.
-  private func waitForAllUnderWay() {
+  public func drain() {
     let target = gate.current + 2
     // Under the lock, because steps of the epoch must take turns.
     while tables.withLock({ _ in gate.advance() }) < target { usleep(100) }

@@ -190,6 +190,8 @@ public final class VHDXImage: FormatImage {
 
   /// The identity of the content now; what children must remember.
   public var dataWriteGUID: GUID { tables.withLock { $0.dataWriteGUID } }
+  /// Both identities that the header has now: that of the file's bytes and that of the content (2.2.2).
+  public var writeGUIDs: (file: GUID, data: GUID) { tables.withLock { ($0.fileWriteGUID, $0.dataWriteGUID) } }
 
   /// The log holds changes that are not in their places.
   public var logIsDirty: Bool { tables.withLock { $0.overlay != nil } }

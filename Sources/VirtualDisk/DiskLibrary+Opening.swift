@@ -31,7 +31,9 @@ extension DiskLibrary {
       ).build(leaf, found: &images)
       for sentence in images.flatMap(\.layer.warnings) { warn(sentence) }
       let maintenance = maintenance
-      let disk = VirtualDisk(images, leaf: leaf, wake: { maintenance.wake() })
+      let disk = VirtualDisk(
+        images, leaf: leaf, tracking: DiskTracking(.beside(reference), tracking, warn: warn),
+        wake: { maintenance.wake() })
       open.withLock { open in
         for image in images {
           open.images[image.file.identity, default: (image, 0)].chains += 1
@@ -46,8 +48,16 @@ extension DiskLibrary {
     open.withLock {
       if access == .write { $0.disks[identity]?.writers += 1 } else { $0.disks[identity]?.readers += 1 }
     }
-    if access == .write { maintenance.watch(disk) }
+    if access == .write {
+      maintenance.watch(disk)
+      if tracking.tracksAll { track(disk) }
+    }
     return DiskHandle(disk: disk, access: access, library: self, identity: identity)
+  }
+
+  /// Switches tracking on where nothing was decided yet. That it cannot be is no reason not to write.
+  private func track(_ disk: VirtualDisk) {
+    do throws(ImageError) { try disk.tracking.change(.on, disk.leaf) } catch { warn(error.description) }
   }
 
   /// The leaf's file: opened for writing where that is possible, so that a writer can join later, but nothing is

@@ -22,6 +22,7 @@ public final class DiskLibrary: Sendable {
   let sources: [Source]
   let search: ParentSearch
   public let isReadOnly: Bool
+  let tracking: TrackingOptions
   let warn: @Sendable (String) -> Void
   let inspector = Inspector()
   let maintenance = Maintenance()
@@ -32,12 +33,13 @@ public final class DiskLibrary: Sendable {
   ///   - sources: image files, and directories whose images are all offered (not recursively).
   ///   - parentDirectories: where parents may be found besides.
   ///   - isReadOnly: no byte of any file is changed, whatever is asked for.
+  ///   - tracking: how changes are tracked.
   ///   - warn: takes sentences for the log: doubtful but usable things.
   ///
   /// Errors: a SOURCE or directory that cannot be opened; `.invalidParameter` for two images of one name.
   public init(
     sources: [String], parentDirectories: [String] = [], isReadOnly: Bool = false,
-    warn: @escaping @Sendable (String) -> Void = { _ in }
+    tracking: TrackingOptions = .init(), warn: @escaping @Sendable (String) -> Void = { _ in }
   ) throws(ImageError) {
     var found: [Source] = []
     for source in sources { found.append(try Source(source)) }
@@ -47,6 +49,7 @@ public final class DiskLibrary: Sendable {
     self.sources = found
     search = ParentSearch(directories: directories)
     self.isReadOnly = isReadOnly
+    self.tracking = tracking
     self.warn = warn
     var names: [String: String] = [:]
     for reference in references() {

@@ -7,7 +7,7 @@ import Storage
 final class ImageDirectory: Sendable {
   /// Absolute, without links.
   let path: String
-  private let descriptor: Int32
+  let descriptor: Int32
 
   /// Opens a directory that the user named; links in this path are followed.
   init(_ path: String) throws(ImageError) {

@@ -1,3 +1,4 @@
+import ChangeTracking
 import Storage
 import VHD
 import VHDX
@@ -83,9 +84,26 @@ extension Layer {
     }
   }
 
-  func beginWriting() throws(ImageError) {
+  var isInSession: Bool {
     switch self {
-    case .vhdx(let image): try image.beginWriting()
+    case .vhdx(let image): image.isInSession
+    case .vhd(let image): image.isInSession
+    case .raw: false
+    }
+  }
+
+  /// The ids that are renewed whenever the file is written; nil where the format has none.
+  var writeIdentity: ImageState.WriteIdentity? {
+    guard case .vhdx(let image) = self else { return nil }
+    let ids = image.writeGUIDs
+    return ImageState.WriteIdentity(fileWriteGUID: ids.file, dataWriteGUID: ids.data)
+  }
+
+  /// - Parameter identity: what the file's ids become, if it has some and a session begins.
+  func beginWriting(_ identity: ImageState.WriteIdentity) throws(ImageError) {
+    switch self {
+    case .vhdx(let image):
+      try image.beginWriting(fileWriteGUID: identity.fileWriteGUID, dataWriteGUID: identity.dataWriteGUID)
     case .vhd(let image): try image.beginWriting()
     case .raw: throw readOnly
     }
@@ -147,6 +165,15 @@ extension Layer {
     switch self {
     case .vhdx(let image): try image.finishWriting()
     case .vhd(let image): try image.finishWriting()
+    case .raw: break
+    }
+  }
+
+  /// Returns when every operation that had entered `gate` has left it.
+  func drain() {
+    switch self {
+    case .vhdx(let image): image.drain()
+    case .vhd(let image): image.drain()
     case .raw: break
     }
   }

@@ -18,11 +18,14 @@ final class Maintenance: Sendable {
     /// When changes were first seen waiting.
     var waitingSince: DispatchTime?
     var hasScanned = false
+    var marksCleared = DispatchTime.now()
   }
 
   /// Changes are committed when they have waited for so long; some ticks before the promised 5 seconds.
   private static let longestWait = DispatchTimeInterval.milliseconds(3500)
   private static let tick = DispatchTimeInterval.milliseconds(500)
+  /// A region of the disk that nobody wrote to for so long loses its mark.
+  private static let quietTime = DispatchTimeInterval.seconds(30)
 
   private let state = Mutex(State())
   private let isWoken = Atomic<Bool>(false)
@@ -86,6 +89,11 @@ final class Maintenance: Sendable {
         update(watched) { $0.hasScanned = true }
       }
       leaf.reclaimRoom()
+      if DispatchTime.now() >= watched.marksCleared + Maintenance.quietTime {
+        // A mark that stays is never wrong.
+        try? watched.disk.tracking.clearQuietMarks(leaf)
+        update(watched) { $0.marksCleared = .now() }
+      }
     }
   }
 

@@ -19,17 +19,20 @@ extension VirtualDisk {
   package var hasUncommittedChanges: Bool { leaf.hasUncommittedChanges }
 
   /// The same with the parents of another disk, which stay open: `parents` is the disk that the leaf's parent shows.
-  package convenience init(leaf: HostFile, over parents: VirtualDisk?) throws(ImageError) {
+  ///
+  /// - Parameter tracking: the tracking file, which stays as it is until it is wanted.
+  package convenience init(
+    leaf: HostFile, over parents: VirtualDisk?, tracking: HostFile? = nil, options: TrackingOptions = .init()
+  ) throws(ImageError) {
     let reference = ImageReference(directory: try ImageDirectory("/"), name: leaf.path)
     let image = SharedImage(reference, try Layer(leaf))
-    self.init([image] + (parents?.images ?? []), leaf: image, wake: {})
+    self.init(
+      [image] + (parents?.images ?? []), leaf: image,
+      tracking: DiskTracking(tracking.map { .given($0) } ?? .none, options), wake: {})
   }
 
   /// A writing session has begun and was not closed.
   package var isWriting: Bool { leaf.isWriting }
-
-  /// What the first change does before it: a log is replayed, the write ids are renewed.
-  package func beginWriting() throws(ImageError) { try leaf.beginWriting() }
 
   /// What is to be found in the leaf's structure.
   package func validateLeaf() throws(ImageError) -> ImageFindings {
@@ -49,5 +52,6 @@ extension VirtualDisk {
     if leaf.hasUncommittedChanges { try leaf.commit() }
     try leaf.scanSpace()
     leaf.reclaimRoom()
+    try tracking.clearQuietMarks(leaf)
   }
 }

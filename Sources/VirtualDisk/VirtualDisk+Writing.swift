@@ -32,8 +32,8 @@ extension VirtualDisk {
         continue
       }
       guard mayWait else { return false }
-      // Writing has not begun, or the block is about to be given up.
-      if leaf.isWriting { usleep(200) } else { try leaf.beginWriting() }
+      // Writing has not begun, the block is about to be given up, or a point is being made.
+      if leaf.isWriting { usleep(200) } else { try beginWriting() }
     }
     return true
   }
@@ -61,6 +61,7 @@ extension VirtualDisk {
     case .unknown, .unallocated: return 0
     case .done: return Int(run.length)
     case .ready, .tracked:
+      guard try tracking.note(offset, run.length, mayWait: mayWait) == .noted else { return 0 }
       try leaf.file.write(UnsafeRawBufferPointer(rebasing: bytes[..<Int(run.length)]), at: run.fileOffset)
       if run.kind == .tracked { try leaf.completeWrite(run) }
       if leaf.wantsCommit { wake() }

@@ -46,13 +46,25 @@ extension VirtualDisk {
 
   private func zeroStep(_ position: UInt64, end: UInt64) throws(ImageError) -> WriteRun {
     guard leaf.isWriting else {
-      try leaf.beginWriting()
+      try beginWriting()
       return WriteRun(.unknown, length: 1, diskOffset: position)
     }
     _ = sectorGate.enter(mayWait: true)
     defer { sectorGate.leave() }
-    return try leaf.zero(at: position, limit: end - position)
+    // The leaf's gate would keep the leaf from giving the block up.
+    let entered = tracking.gate.enter()
+    defer { tracking.gate.leave(entered) }
+    // Up to where any block ends, and not the whole of a long range again for each of its blocks.
+    let stepEnd = min(end, (position / VirtualDisk.largestZeroStep + 1) * VirtualDisk.largestZeroStep)
+    guard try tracking.note(position, stepEnd - position, mayWait: true) == .noted else {
+      usleep(200)
+      return WriteRun(.unknown, length: 1, diskOffset: position)
+    }
+    return try leaf.zero(at: position, limit: stepEnd - position)
   }
+
+  /// Bytes: the largest block of a VHDX (2.6.2.1), of which that of a VHD is a part.
+  private static let largestZeroStep: UInt64 = 256 << 20
 
   private func writeZeros(at offset: UInt64, length: UInt64) throws(ImageError) {
     guard length > 0 else { return }

@@ -16,10 +16,15 @@ public final class VirtualDisk: Sendable {
   let leaf: Layer
   let layers: [Layer]
   let sectorGate = SectorGate()
+  let tracking: DiskTracking
   /// Tells the maintenance that something waits to be committed.
   let wake: @Sendable () -> Void
 
-  init(_ images: [SharedImage], leaf: SharedImage, wake: @escaping @Sendable () -> Void) {
+  init(
+    _ images: [SharedImage], leaf: SharedImage, tracking: DiskTracking = DiskTracking(.none, .init()),
+    wake: @escaping @Sendable () -> Void
+  ) {
+    self.tracking = tracking
     self.images = images
     self.leaf = leaf.layer
     self.wake = wake
@@ -37,7 +42,10 @@ public final class VirtualDisk: Sendable {
 
   /// The clean close on the medium, while the disk stays open: everything committed, the log empty, unused room cut.
   /// A later write begins anew. Waits.
-  public func finishWriting() throws(ImageError) { try leaf.finishWriting() }
+  public func finishWriting() throws(ImageError) { try tracking.finishWriting(leaf) }
+
+  /// What comes before the first change of a session, of the file and of the record of its changes. Waits.
+  package func beginWriting() throws(ImageError) { try tracking.beginWriting(leaf) }
 
   /// Resolves an offset through the chain: the run, and the depth of the file that decides.
   func locate(_ offset: UInt64, limit: UInt64, mayWait: Bool, from top: Int = 0) throws(ImageError) -> (
