@@ -129,7 +129,9 @@ extension ChangeTracker {
   }
 
   /// Ends the record for good, durably, so that nobody takes it for a whole one.
-  func giveUp(_ reason: ImageError) throws(ImageError) {
+  ///
+  /// Errors: the host's; whoever was about to change the image must not.
+  public func giveUp(_ reason: ImageError) throws(ImageError) {
     try keeping.withLock { (_) throws(ImageError) in
       if failure != nil { return }
       // Twice: were one of them lost, the other must not speak of a record that counts.

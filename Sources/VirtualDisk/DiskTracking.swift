@@ -1,4 +1,5 @@
 import ChangeTracking
+import Glibc
 import Storage
 import Synchronization
 
@@ -32,7 +33,7 @@ final class DiskTracking: Sendable {
   let sessions = Mutex(Record.unknown)
   /// Clean closes take turns: the next must not change the file after the record of the one before was closed.
   let finishing = Mutex<Void>(())
-  private let noting = Atomic<UnsafeRawPointer?>(nil)
+  private let noting = Atomic<Unmanaged<ChangeTracker>?>(nil)
 
   init(_ place: TrackingFile, _ options: TrackingOptions, warn: @escaping @Sendable (String) -> Void = { _ in }) {
     self.place = place
@@ -45,7 +46,7 @@ final class DiskTracking: Sendable {
   @inline(__always)
   func note(_ offset: UInt64, _ length: UInt64, mayWait: Bool) throws(ImageError) -> ChangeTracker.Outcome {
     guard let pointer = noting.load(ordering: .sequentiallyConsistent) else { return .noted }
-    unowned(unsafe) let tracker = Unmanaged<ChangeTracker>.fromOpaque(pointer).takeUnretainedValue()
+    unowned(unsafe) let tracker = pointer.takeUnretainedValue()
     return try tracker.note(offset, length, mayWait: mayWait)
   }
 
@@ -55,7 +56,7 @@ final class DiskTracking: Sendable {
     let old = record
     record = new
     if case .kept(let tracker) = new {
-      noting.store(UnsafeRawPointer(Unmanaged.passUnretained(tracker).toOpaque()), ordering: .sequentiallyConsistent)
+      noting.store(Unmanaged.passUnretained(tracker), ordering: .sequentiallyConsistent)
     } else {
       noting.store(nil, ordering: .sequentiallyConsistent)
     }
