@@ -101,6 +101,12 @@ extension CrashHistory {
         CrashHistory(
           "garbage-bits", kind, prelude: [.write(block, 512)], start: .garbageBits,
           [.write(4096, 512), .flush, .write(2 * block + 1024, 512), .write(100, 10), .finish]))
+      // The pages of the write in the middle are the last that the log holds when the close gives it up. Were they not
+      // durable by then, the table could speak of the block and the bits be those that lay there.
+      all.append(
+        CrashHistory(
+          "garbage-bits-during-close", kind, prelude: [.write(block, 512)], start: .garbageBits,
+          [.write(4096, 512), .finishWhileWriting(2 * block + 1024, 512), .finish]))
     }
     return all
   }

@@ -15,6 +15,9 @@ public final class RecordedFile: HostFileDouble {
     case fails(Errno)
     /// A write does the sectors of its first half and fails then; anything else fails and does nothing.
     case failsHalfWay(Errno)
+    /// A write does so many of its bytes and fails then, as at a limit of the file's size; anything else fails and does
+    /// nothing.
+    case failsAfter(Int, Errno)
     /// A flush says that it succeeded, but made nothing durable: for tests that must notice a missing flush.
     case liesOnFlush
   }
@@ -176,6 +179,9 @@ public final class RecordedFile: HostFileDouble {
           state.write(UnsafeRawBufferPointer(rebasing: bytes[..<Int(border - offset)]), at: offset)
         }
       }
+      if case .failsAfter(let count, _) = fault, count > 0 {
+        state.write(UnsafeRawBufferPointer(rebasing: bytes.prefix(count)), at: offset)
+      }
       if let code = fault?.code { throw RecordedFile.error(.write, at: offset, code) }
       state.write(bytes, at: offset)
     }
@@ -258,7 +264,7 @@ extension RecordedFile.Fault {
   /// How the operation fails; nil where it only lies.
   fileprivate var code: Errno? {
     switch self {
-    case .fails(let code), .failsHalfWay(let code): code
+    case .fails(let code), .failsHalfWay(let code), .failsAfter(_, let code): code
     case .liesOnFlush: nil
     }
   }

@@ -112,6 +112,62 @@ struct OrderingTests {
     #expect(seen == all(0x11) || seen == all(0), "another block's bytes: \(seen[0])")
   }
 
+  @Test("Room that a block gives up during a commit is reused only after the next one", arguments: dynamic)
+  func roomGivenUpDuringCommit(_ kind: ChainKind) throws {
+    let meeting = try Meeting(kind)
+    try meeting.write(0x11, at: 0, count: OrderingTests.block)
+    try meeting.disk.flush()
+    try meeting.write(0x44, at: OrderingTests.other)
+    // The commit has taken its pages: the table that it writes still speaks of the block.
+    meeting.file.on(.flush, .after) {
+      try meeting.disk.zero(at: 0, length: UInt64(OrderingTests.block))
+    }
+    try meeting.disk.flush()
+    #expect(meeting.file.waitingCount == 0)
+    for number in 1..<4 {
+      try meeting.write(0x22, at: OrderingTests.block * number, count: OrderingTests.block)
+    }
+    // The program is killed now.
+    let seen = try Meeting.read(meeting.reopened(), 0, count: OrderingTests.block)
+    let isItsOwn = seen.allSatisfy { $0 == 0x11 || $0 == 0 }
+    #expect(isItsOwn, "another block's bytes")
+  }
+
+  @Test("Room that is being zeroed is not another block's yet", arguments: dynamic)
+  func roomBeingZeroed(_ kind: ChainKind) throws {
+    let meeting = try Meeting(kind)
+    try meeting.write(0x11, at: 0, count: OrderingTests.block)
+    try meeting.write(0x44, at: OrderingTests.other)
+    try meeting.disk.flush()
+    let place = try meeting.place(0)
+    meeting.file.on(.punch, .before, in: place..<(place + 4096)) {
+      for number in 1..<4 {
+        try meeting.write(0x22, at: OrderingTests.block * number, count: OrderingTests.block)
+      }
+    }
+    try meeting.disk.zero(at: 0, length: UInt64(OrderingTests.block))
+    for _ in 0..<3 { try meeting.disk.flush() }
+    #expect(meeting.file.waitingCount == 0)
+    for number in 1..<4 {
+      let bytes = try meeting.read(OrderingTests.block * number, count: OrderingTests.block)
+      let isIntact = bytes.allSatisfy { $0 == 0x22 }
+      #expect(isIntact, "block \(number)")
+    }
+  }
+
+  @Test("Room that a block gave up is the host's again", arguments: dynamic)
+  func roomIsTheHosts(_ kind: ChainKind) throws {
+    let meeting = try Meeting(kind)
+    try meeting.write(0x11, at: 0, count: OrderingTests.block)
+    try meeting.write(0x44, at: OrderingTests.other)
+    try meeting.disk.flush()
+    let place = try meeting.place(0)
+    #expect(meeting.file.nextData(from: place, end: place + 65536) == place)
+    try meeting.disk.zero(at: 0, length: UInt64(OrderingTests.block))
+    for _ in 0..<3 { try meeting.disk.flush() }
+    #expect(meeting.file.nextData(from: place, end: place + 65536) == nil)
+  }
+
   @Test("A writer never writes into room that was given away under it", arguments: dynamic)
   func writerOfFreedRoom(_ kind: ChainKind) throws {
     let meeting = try Meeting(kind)
