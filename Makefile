@@ -4,6 +4,7 @@
 # make crash      tries power cuts at every moment of random histories; MINUTES=20 SEED=
 # make kill       kills the server under load, ROUNDS=20 times, and checks what is there afterwards; SEED=
 # make simulate   SEEDS=200: random histories with crashes, and failing hosts, against a model of what a disk must read as
+# make mutants    JOBS=2: leaves out one step at a time that data relies on, and shows that the tests notice; ONLY="NAME…"
 # make bench      measures, side by side with other programs; BENCH=--quick for a short look
 # make fuzz       TARGET=all|NAME SECONDS=N: feeds decoders with hostile bytes; without a TARGET: lists them
 # make install    PREFIX=/usr/local DESTDIR=
@@ -26,7 +27,7 @@ PROGRAM = .build/release/vhdfs
 # Warnings in our own targets are errors (Package.swift).
 export VHDFS_STRICT = 1
 
-.PHONY: all deps test-deps build demo test crash simulate bench fuzz install format lint clean
+.PHONY: all deps test-deps build demo test crash simulate mutants bench fuzz install format lint clean
 
 all: build
 
@@ -65,6 +66,11 @@ simulate: deps
 	$(SWIFT) build -c release --product Simulator
 	.build/release/Simulator simulate --seeds $(SEEDS)
 	.build/release/Simulator faults --seeds $$(( ($(SEEDS) + 19) / 20 ))
+
+# Each mutant is built and tested in a copy of this tree, below .build/mutants; JOBS of them at a time.
+JOBS ?= 2
+mutants: test-deps
+	SWIFT="$(SWIFT)" scripts/mutants --jobs $(JOBS) $(if $(ONLY),--only $(ONLY))
 
 # The demo needs root for the loop device; it says so.
 demo: test-deps build

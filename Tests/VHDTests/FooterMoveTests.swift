@@ -12,7 +12,8 @@ struct FooterMoveTests {
   static func image() throws -> (image: VHDImage, file: RecordedFile, before: SparseBytes) {
     let file = RecordedFile()
     try VHDImage.create(
-      HostFile(path: "new", double: file), VHDCreation(kind: .dynamic, virtualSize: size, blockSize: 512 << 10))
+      HostFile(path: "new", double: file),
+      VHDCreation(kind: .dynamic, virtualSize: size, blockSize: 512 << 10))
     let image = try VHDImage(HostFile(path: "new", double: file))
     try image.beginWriting()
     return (image, file, file.contents)
