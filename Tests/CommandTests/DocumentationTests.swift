@@ -62,6 +62,14 @@ struct DocumentationTests {
     }
   }
 
+  /// A mutant whose lines are not in the sources any more shows nothing: `make mutants` needs its new form.
+  @Test(.requiresPrograms("python3")) func eachMutantFitsTheSources() throws {
+    let result = try run([Project.file("scripts/mutants"), "--list"])
+    #expect(result.succeeded, "\(result.summary)")
+    let count = result.output.split(separator: "\n").count
+    #expect(count > 90, "\(count) mutants")
+  }
+
   @Test func eachKeyOfTheReportsIsDocumented() throws {
     let page = try textOfFile(Project.file("docs/control-files.md"))
     let directory = try TemporaryDirectory()
