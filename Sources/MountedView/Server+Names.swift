@@ -16,7 +16,11 @@ extension Server {
 
   // MARK: - Names
 
+  /// Bytes of a name, as statfs(2) tells. Newer kernels pass names of up to 4095 bytes on.
+  private static let longestName = 255
+
   func lookup(_ request: Request, in parent: NodeNumber, name: String) {
+    guard name.utf8.count <= Server.longestName else { return request.fail(ENAMETOOLONG) }
     switch tree.node(parent) {
     case .root:
       if name == Tree.daemonName {
@@ -130,7 +134,7 @@ extension Server {
     // The block size is what a loop device takes for the granularity of its discards.
     status.f_bsize = 4096
     status.f_frsize = 4096
-    status.f_namemax = 255
+    status.f_namemax = UInt(Server.longestName)
     _ = fuse_reply_statfs(request.pointer, &status)
   }
 

@@ -21,7 +21,7 @@ final class FioLoad: Load {
   func prepare(_ disk: String) throws {}
 
   func start(_ disk: String, _ moment: Moment) throws {
-    // Killed before it has begun, fio leaves no list: an older one says nothing of this time.
+    // An older list says nothing of this time.
     unlink(state)
     let isDeep = Bool.random(using: &generator)
     options = [
@@ -33,13 +33,25 @@ final class FioLoad: Load {
       isDeep
       ? ["--ioengine=libaio", "--iodepth=8", "--direct=1"]
       : ["--ioengine=psync", "--iodepth=1", "--direct=0"]
-    program = try RunningProgram(
-      options + engine + ["--do_verify=0", "--verify_state_save=1", "--sync=dsync"], directory: directory.path
-    )
+    let program = try RunningProgram(
+      options + engine + [
+        "--do_verify=0", "--verify_state_save=1", "--sync=dsync", "--status-interval=20ms",
+      ], directory: directory.path)
+    self.program = program
     // Each of its writes is a flush.
     moment.syncsUnderWay.store(1, ordering: .relaxed)
-    // It takes a while to begin.
-    _ = eventually(within: 5) { (try? run(["fuser", "-s", disk]))?.succeeded ?? false }
+    // It takes a while to begin, and a kill before that would show nothing: more must have been written than may be
+    // under way.
+    guard eventually(within: 30, { !program.isRunning || FioLoad.kilobytesWritten(program.output) >= 256 }),
+      program.isRunning
+    else { throw TestFailure("fio does not write: \(program.wait(timeout: 0).summary)") }
+  }
+
+  /// The newest of the lines in which fio says how far it is.
+  private static func kilobytesWritten(_ output: String) -> Int {
+    output.split(separator: "\n").compactMap { line in
+      line.split(separator: ";", omittingEmptySubsequences: false).dropFirst(46).first.flatMap { Int($0) }
+    }.max() ?? 0
   }
 
   func endIsNear() {}
@@ -52,8 +64,7 @@ final class FioLoad: Load {
   func verifyForeign(_ raw: String) throws {}
 
   func verify(_ disk: String, _ totals: inout Totals) throws {
-    // Killed before fio had written anything.
-    guard fileExists(state) else { return }
+    guard fileExists(state) else { throw TestFailure("fio left no list of what it wrote") }
     // One at a time: with more under way fio is some blocks late in noticing where its list ends.
     let result = try run(
       options + [
@@ -61,7 +72,7 @@ final class FioLoad: Load {
       ], timeout: 120,
       directory: directory.path)
     guard result.succeeded, let kilobytes = result.output.split(separator: ";").dropFirst(5).first,
-      let checked = Int(kilobytes)
+      let checked = Int(kilobytes), checked > 0
     else { throw TestFailure("fio does not find what it wrote: \(result.summary)") }
     totals.blocksCheckedByFio += checked * 1024 / (options.contains("--bs=4k") ? 4096 : 16384)
   }

@@ -4,7 +4,7 @@ import Testing
 
 extension MountTests {
   /// The short, fixed part of `make kill`.
-  @Suite(.requiresLoopDevice, .requiresPrograms("qemu-img", "7z", "fio", "mkfs.ext4", "e2fsck", "fuser"))
+  @Suite(.requiresLoopDevice, .requiresPrograms("qemu-img", "7z", "fio", "mkfs.ext4", "e2fsck"))
   struct KillRoundTests {
     static let series = [
       KillSeries(KillSeries.kinds[0], .records, seed: 1, kills: 2),
@@ -21,7 +21,7 @@ extension MountTests {
       let totals = try series.run(keepingFailuresIn: "/tmp")
       #expect(totals.rounds == series.kills)
       // The writers were at work.
-      #expect(series.writer == .fio ? totals.blocksCheckedByFio >= 0 : totals.syncs > 0)
+      #expect(series.writer == .fio ? totals.blocksCheckedByFio > 0 : totals.syncs > 0)
     }
   }
 }

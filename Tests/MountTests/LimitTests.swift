@@ -120,6 +120,75 @@ extension MountTests {
       try mount.unmount()
     }
 
+    /// What is longer than a request is split: it arrives whole, in the memory of a few requests.
+    @Test func requestsAreBounded() throws {
+      let workspace = try Workspace()
+      let size = 96 << 20
+      try workspace.create("a.vhdx", "--size", String(size))
+      let mount = try workspace.mount()
+      let bytes = pattern(seed: 5, count: size)
+      // Past the page cache of the kernel, as raw files are: as one call.
+      let file = try OpenFile(mount.file("a.vhdx"), O_RDWR)
+      #expect(bytes.withUnsafeBytes { pwrite(file.descriptor, $0.baseAddress, size, 0) } == size)
+      #expect(same(try file.read(at: 0, count: size), bytes))
+      let memory = memoryHighWater(of: mount.server.pid) ?? .max
+      // 24 buffers of 1 MiB, as many answers, and the program.
+      #expect(memory < UInt64(size), "\(memory >> 20) MiB")
+      _ = consume file
+      try mount.unmount()
+    }
+
+    /// A name is as long as statfs(2) says; the kernel itself would let longer ones through.
+    @Test func queriesAreBounded() throws {
+      let workspace = try Workspace()
+      try workspace.create("a.vhdx", "--size", "8M")
+      let mount = try workspace.mount()
+      func query(_ length: Int) -> String {
+        let words = "map?format=json&offset="
+        return mount.file(
+          "a.vhdx", "control/" + words + String(repeating: "0", count: length - words.utf8.count))
+      }
+      #expect(try textOfFile(query(255)).hasPrefix("{"))
+      for length in [256, 300, 1000, 1024, 1025, 4000] {
+        #expect(open(query(length), O_RDONLY | O_CLOEXEC) == -1)
+        #expect(errno == ENAMETOOLONG, "\(length): \(String(cString: strerror(errno)))")
+      }
+      try mount.unmount()
+    }
+
+    /// However much a program asks for at once, an answer to it is 64 KiB; the next goes on where it ended.
+    @Test(.requiresPrograms("python3")) func listingsAreBounded() throws {
+      let workspace = try Workspace()
+      let count = 1200
+      for number in 0..<count {
+        let name = "\(number)-" + String(repeating: "n", count: 200) + ".vhdx"
+        try writeFile(workspace.image(name), Array("vhdxfile".utf8))
+      }
+      let mount = try workspace.mount()
+      let script = """
+        import ctypes, os, struct, sys
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.getdents64.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t]
+        libc.getdents64.restype = ctypes.c_ssize_t
+        directory = os.open(sys.argv[1], os.O_RDONLY)
+        buffer = ctypes.create_string_buffer(1 << 20)
+        names, largest, calls = [], 0, 0
+        while True:
+          got = libc.getdents64(directory, buffer, 1 << 20)
+          if got <= 0: break
+          largest, calls, place = max(largest, got), calls + 1, 0
+          while place < got:
+            length = struct.unpack_from("H", buffer, place + 16)[0]
+            names.append(bytes(buffer[place + 19:place + length]).split(b"\\0")[0])
+            place += length
+        names = [name for name in names if not name.startswith(b".")]
+        print(got, len(names), len(set(names)), largest <= 1 << 16, calls > 3)
+        """
+      let result = try runChecked(["python3", "-c", script, mount.path])
+      #expect(result == "0 \(count) \(count) True True\n", "\(result)")
+      try mount.unmount()
+    }
+
     /// What is no regular file is neither shown nor opened, and nothing hangs on it.
     @Test func onlyRegularFilesAreShown() throws {
       let workspace = try Workspace()

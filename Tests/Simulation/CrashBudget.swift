@@ -4,7 +4,7 @@ package struct CrashBudget: Sendable {
   package var exhaustiveChanges = 10
   /// Of more changes, and where an exhaustive look would take more states than `mostStates`, so many seeded states.
   package var sampledStates = 1000
-  package var mostStates = 6000
+  package var mostStates = 6144
   /// Of how many states of an epoch it is tried to go on from them, with a second power cut.
   package var secondCrashes = 3
   /// In one of how many epochs that is done.

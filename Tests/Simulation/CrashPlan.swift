@@ -23,7 +23,10 @@ extension RecordedEpoch {
         fates = fates.map { $0 == .kept ? .lost : .kept }
         try body(CrashChoice(fates: fates, sizes: all))
       }
-      for _ in 0..<budget.sampledStates / 2 { try body(randomChoice(&generator)) }
+      let single = 2 + 2 * min(count, budget.sampledStates / 4)
+      for _ in 0..<max(budget.sampledStates / 2, budget.sampledStates - single) {
+        try body(randomChoice(&generator))
+      }
       return false
     }
     let overlaps = hasOverlaps

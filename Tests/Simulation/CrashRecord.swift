@@ -69,6 +69,7 @@ package struct CrashRecord {
         // A write in the middle may have begun the next session: then this was no more than a flush.
         let isOver = !disk.isWriting
         if case .finishWhileWriting = step, !isOver { durable[durable.count - 1] = number - 1 }
+        if closes, isOver { isClosed = true }
         guard !closes || !isOver || chain.leaf.pendingCount == 0 else {
           throw TestFailure(
             "\(chain.leaf.pendingCount) changes were not flushed when the clean close returned")

@@ -10,20 +10,24 @@ package struct FaultKind: Sendable, CustomStringConvertible {
   package var lasts = false
   /// A write does its first half.
   package var isHalf = false
+  /// The file is the leaf's parent, not the leaf.
+  package var isInParent = false
 
   package init(
-    _ operations: Set<RecordedFile.Operation>, _ code: Errno, lasts: Bool = false, isHalf: Bool = false
+    _ operations: Set<RecordedFile.Operation>, _ code: Errno, lasts: Bool = false, isHalf: Bool = false,
+    isInParent: Bool = false
   ) {
     self.operations = operations
     self.code = code
     self.lasts = lasts
     self.isHalf = isHalf
+    self.isInParent = isInParent
   }
 
   package var description: String {
     let names = RecordedFile.Operation.allCases.filter { operations.contains($0) }.map(\.rawValue)
     return "\(names.joined(separator: "+")) \(code == .noSpace ? "ENOSPC" : "EIO")"
-      + (lasts ? " from there on" : "") + (isHalf ? " half-way" : "")
+      + (lasts ? " from there on" : "") + (isHalf ? " half-way" : "") + (isInParent ? " in the parent" : "")
   }
 
   package func plan(_ number: Int) -> RecordedFile.FaultPlan {
@@ -33,7 +37,18 @@ package struct FaultKind: Sendable, CustomStringConvertible {
 
   static let changes: Set<RecordedFile.Operation> = [.write, .resize, .punch, .reserve]
 
-  /// All that the sweeps try.
+  /// All that the sweeps try on disks of the kind.
+  package static func all(_ kind: ChainKind) -> [FaultKind] {
+    kind.parentCount == 0 ? all : all + inParents
+  }
+
+  /// Reading through, and the parts of sectors that a write leaves to the parent.
+  private static let inParents = [
+    FaultKind([.read], .ioError, isInParent: true),
+    FaultKind([.read], .ioError, lasts: true, isInParent: true),
+  ]
+
+  /// On the file that is written.
   package static let all = [
     FaultKind([.read], .ioError),
     FaultKind([.read], .ioError, lasts: true),
@@ -41,6 +56,8 @@ package struct FaultKind: Sendable, CustomStringConvertible {
     FaultKind([.write, .resize, .punch, .reserve, .flush], .ioError, lasts: true),
     FaultKind(changes, .noSpace),
     FaultKind(changes, .noSpace, lasts: true),
+    // A host that finds room for what was written only when it is flushed.
+    FaultKind([.flush], .noSpace),
     FaultKind([.write], .ioError, isHalf: true),
     FaultKind([.write], .noSpace, lasts: true, isHalf: true),
   ]
@@ -57,6 +74,13 @@ package struct FaultSweep {
   package private(set) var totals = Totals()
   private var wasKilled = false
 
+  /// The file whose operations fail.
+  private static func faulty(_ disk: SimulatedDisk, _ fault: FaultKind) -> RecordedFile {
+    fault.isInParent ? disk.parents.first?.file ?? disk.file : disk.file
+  }
+
+  private func faulty(_ disk: SimulatedDisk) -> RecordedFile { FaultSweep.faulty(disk, fault) }
+
   /// `before`: steps that are done before the operations are counted. Throws what is wrong without any fault.
   package init(before: [Step], _ history: History, _ fault: FaultKind) throws {
     var disk = try SimulatedDisk(history.shape)
@@ -67,9 +91,11 @@ package struct FaultSweep {
     self.history = history
     self.fault = fault
     var reference = try start.copy()
-    reference.file.follow(fault.plan(.max))
+    FaultSweep.faulty(reference, fault).follow(fault.plan(.max))
     for step in history.steps { try reference.perform(step) }
-    count = reference.file.plannedCount
+    // A random history may have no parent yet.
+    let hasFile = !fault.isInParent || !reference.parents.isEmpty
+    count = hasFile ? FaultSweep.faulty(reference, fault).plannedCount : 0
     try reference.perform(Step(.reopen, seed: 1))
     file = reference.file.contents
   }
@@ -81,7 +107,7 @@ package struct FaultSweep {
       var disk = try start.copy()
       disk.totals = Totals()
       defer { totals += disk.totals }
-      disk.file.follow(fault.plan(number))
+      faulty(disk).follow(fault.plan(number))
       for (index, step) in history.steps.enumerated() {
         do {
           try perform(step, &disk)
@@ -89,7 +115,7 @@ package struct FaultSweep {
           throw Finding("step \(index + 1) (\(step)): \(finding)")
         }
       }
-      disk.file.clearFaults()
+      faulty(disk).clearFaults()
       try disk.perform(Step(.reopen, seed: 1))
       // What was not flushed is gone with a kill, so that the disk holds something else from there on.
       if !wasKilled { try checkRoom(disk.file.contents) }
@@ -114,20 +140,20 @@ package struct FaultSweep {
 
   /// Does a step; where it fails as it may, looks at all that must hold then, and does it again.
   private mutating func perform(_ step: Step, _ disk: inout SimulatedDisk) throws {
-    let failedBefore = disk.file.failedCount
-    let flushFailures = disk.file.failedFlushes
+    let failedBefore = faulty(disk).failedCount
+    let flushFailures = faulty(disk).failedFlushes
     do {
       try disk.perform(step)
     } catch let error as ImageError {
-      guard disk.file.failedCount > failedBefore else { throw Finding("failed with no fault: \(error)") }
+      guard faulty(disk).failedCount > failedBefore else { throw Finding("failed with no fault: \(error)") }
       guard error.errno == fault.code else {
         throw Finding("failed with \(error.errno.rawValue), not \(fault.code.rawValue): \(error)")
       }
-      try goOn(after: error, step, &disk, flushFailed: disk.file.failedFlushes > flushFailures)
+      try goOn(after: error, step, &disk, flushFailed: faulty(disk).failedFlushes > flushFailures)
       return
     }
-    if disk.file.failedFlushes > flushFailures { throw Finding("a flush failed, and nothing was said") }
-    if disk.file.failedCount > failedBefore { disk.file.clearFaults() }
+    if faulty(disk).failedFlushes > flushFailures { throw Finding("a flush failed, and nothing was said") }
+    if faulty(disk).failedCount > failedBefore { faulty(disk).clearFaults() }
   }
 
   private mutating func goOn(
@@ -135,10 +161,12 @@ package struct FaultSweep {
   ) throws {
     // What the file holds now, and what a power cut leaves of it.
     var generator = SeededGenerator(seed: step.seed)
+    // Copies of the leaf that are looked at have the same parents.
+    if fault.isInParent { faulty(disk).clearFaults() }
     try disk.check(disk.file.contents, "after the error")
     for _ in 0..<2 { try disk.check(disk.file.crashState(&generator), "power cut after the error") }
     if flushFailed {
-      disk.file.clearFaults()
+      faulty(disk).clearFaults()
       try refuses(&disk)
       try disk.acceptContents("after a failed flush")
       try disk.perform(Step(.kill, seed: step.seed))
@@ -147,7 +175,7 @@ package struct FaultSweep {
       if fault.lasts, !fault.operations.contains(.read) {
         try disk.acceptContents("while nothing can be written")
       }
-      disk.file.clearFaults()
+      faulty(disk).clearFaults()
       try disk.acceptContents("after the error")
     }
     do {

@@ -32,7 +32,7 @@ package struct SimulatedDisk {
   package private(set) var disk: VirtualDisk
   package private(set) var expected: ExpectedContents
   /// The files below the leaf, its parent first, and what the chain from there on reads as.
-  private(set) var parents: [(file: SparseBytes, contents: [UInt8])] = []
+  private(set) var parents: [(file: RecordedFile, contents: [UInt8])] = []
   package var totals = Totals()
   /// Whether a state that a power cut during each flush could have left is looked at.
   package var looksAtFlushes = true
@@ -52,9 +52,9 @@ package struct SimulatedDisk {
   }
 
   private static func open(
-    _ leaf: RecordedFile, _ parents: [SparseBytes], _ shape: DiskShape
+    _ leaf: RecordedFile, _ parents: [RecordedFile], _ shape: DiskShape
   ) throws -> VirtualDisk {
-    let files = ([leaf] + parents.map { RecordedFile($0) }).enumerated().map { depth, double in
+    let files = ([leaf] + parents).enumerated().map { depth, double in
       HostFile(path: "layer\(depth)", double: double, isWritable: depth == 0)
     }
     return try VirtualDisk(files: files, tablePages: shape.tablePages)
@@ -68,7 +68,8 @@ package struct SimulatedDisk {
   package func copy() throws -> SimulatedDisk {
     var copy = self
     copy.file = RecordedFile(file.contents)
-    copy.disk = try open(copy.file)
+    copy.parents = parents.map { (RecordedFile($0.file.contents), $0.contents) }
+    copy.disk = try copy.open(copy.file)
     return copy
   }
 
@@ -222,7 +223,7 @@ package struct SimulatedDisk {
     try disk.flush()
     try settle()
     let contents = expected.now
-    parents.insert((file.contents, contents), at: 0)
+    parents.insert((RecordedFile(file.contents), contents), at: 0)
     file = try shape.makeFile(
       size: contents.count + growth, blockSize: blockSize, parent: file.contents)
     powerCutToCome = nil
@@ -233,7 +234,7 @@ package struct SimulatedDisk {
 
   private mutating func readParent(_ depth: Int, _ offset: Int, _ length: Int) throws {
     guard depth < parents.count else { return }
-    let chain = parents[depth...].map { RecordedFile($0.file) }
+    let chain = parents[depth...].map(\.file)
     let contents = parents[depth].contents
     let start = min(offset, contents.count)
     let range = start..<min(start + length, contents.count)

@@ -57,7 +57,7 @@ struct FaultsCommand: ParsableCommand {
     let kind = kind ?? ChainKind.allCases[Int(seed % UInt64(ChainKind.allCases.count))]
     let (before, history) = History.forFaults(kind: kind, seed: seed, length: steps)
     var generator = SeededGenerator(seed: seed)
-    for fault in FaultKind.all {
+    for fault in FaultKind.all(kind) {
       do {
         var sweep = try FaultSweep(before: before, history, fault)
         let numbers = (0..<sweep.count).shuffled(using: &generator).prefix(places).sorted()

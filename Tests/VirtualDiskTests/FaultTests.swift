@@ -48,7 +48,7 @@ struct FaultTests {
   func eachOperationFails(_ kind: ChainKind) throws {
     let shape = FaultTests.shape(kind)
     var failures = 0
-    for (index, fault) in FaultKind.all.enumerated() {
+    for (index, fault) in FaultKind.all(kind).enumerated() {
       let before = FaultTests.before(kind, shape, isKilled: index % 2 == 1)
       var sweep = try FaultSweep(before: before, FaultTests.history(shape), fault)
       #expect(sweep.count > 3, "the history is too short to show anything")
