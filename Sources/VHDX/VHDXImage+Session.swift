@@ -32,7 +32,7 @@ extension VHDXImage {
             + "not written. Copy the disk to a new image")
       }
       let isAdopted = tables.withLock { $0.space.isAdopted }
-      let isQuick = geometry.entries * 8 <= VHDXImage.quickTableLength
+      let isQuick = geometry.entries * 8 <= quickTableLength
       let used = isQuick && !isAdopted ? try spaceInUse(below: end, inSession: false) : nil
       // FileWriteGuid must be new before any other byte changes, DataWriteGuid before a reader can see a change;
       // both are durable when the update returns. A log to be replayed stays named.

@@ -2,7 +2,7 @@ import Storage
 
 /// Looking through the whole block table for room that no block has, and for blocks that share room.
 extension VHDXImage {
-  /// Tables up to this long are looked through before the first change; longer ones in the background.
+  /// A table of this many bytes is looked through in a moment.
   static let quickTableLength: UInt64 = 4 << 20
 
   /// Looks through a long table; new blocks go to the end of the file until it is done. Waits long. For a thread in

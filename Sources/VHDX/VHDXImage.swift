@@ -40,6 +40,8 @@ public final class VHDXImage: FormatImage {
   let structures: [Range<UInt64>]
   let structuresEnd: UInt64
 
+  /// Tables up to this long are looked through before the first change; longer ones in the background.
+  let quickTableLength: UInt64
   let tables: Mutex<Tables>
   let committer: Mutex<Committer>
   /// Counts the requests to make things durable; see `commit`.
@@ -50,7 +52,8 @@ public final class VHDXImage: FormatImage {
     try self.init(file, tablePages: Tables.cachePages)
   }
 
-  /// `tablePages`: how many pages of 4096 bytes of block table and bitmaps are kept in memory; at least 4.
+  /// `tablePages`: how many pages of 4096 bytes of block table and bitmaps are kept in memory; at least 4. With fewer than
+  /// usual no table counts as short (see `scanSpace`).
   package init(_ file: HostFile, tablePages: Int) throws(ImageError) {
     self.file = file
     let signature = UnsafeMutableRawBufferPointer.allocate(byteCount: 520, alignment: 8)
@@ -134,6 +137,7 @@ public final class VHDXImage: FormatImage {
     tables = Mutex(
       Tables(overlay: overlay, fileSize: fileSize, header: header, cachePages: max(4, tablePages)))
     committer = Mutex(Committer(current: current))
+    quickTableLength = tablePages < Tables.cachePages ? 0 : VHDXImage.quickTableLength
   }
 
   /// The log's place, checked as far as it matters: a file without a log to replay can be read whatever it says.

@@ -135,6 +135,35 @@ struct HostileTableTests {
     }
   }
 
+  /// A GPT that is right in all else: as many entries, and as long ones, as are read, and one step more.
+  @Test(arguments: [(128, 128), (1024, 4096), (1025, 128), (2048, 2048), (4, 8192)])
+  func gptIsBounded(count: Int, entrySize: Int) throws {
+    var disk = DiskInMemory(size: 64 << 20)
+    disk.putRecord(at: 0, [(0xEE, 1, .max)])
+    func put(_ value: UInt64, _ bytes: inout [UInt8], at offset: Int, count: Int) {
+      for index in 0..<count { bytes[offset + index] = UInt8(truncatingIfNeeded: value >> UInt64(8 * index)) }
+    }
+    var entries = [UInt8](repeating: 0, count: count * entrySize)
+    entries.replaceSubrange(0..<32, with: repeatElement(7, count: 32))
+    put(40_000, &entries, at: 32, count: 8)
+    put(40_009, &entries, at: 40, count: 8)
+    var header = [UInt8](repeating: 0, count: 512)
+    header.replaceSubrange(0..<8, with: "EFI PART".utf8)
+    for (value, offset, length) in [
+      (92, 12, 4), (1, 24, 8), (34, 40, 8), (100_000, 48, 8), (2, 72, 8), (UInt64(count), 80, 4),
+      (UInt64(entrySize), 84, 4), (UInt64(GUIDPartitionTable.crc32(entries)), 88, 4),
+    ] as [(UInt64, Int, Int)] {
+      put(value, &header, at: offset, count: length)
+    }
+    put(UInt64(GUIDPartitionTable.crc32(Array(header.prefix(92)))), &header, at: 16, count: 4)
+    disk.stretches[512] = header
+    disk.stretches[1024] = entries
+    let table = try disk.table()
+    let isRead = count <= 1024 && entrySize <= 4096
+    #expect(table.partitions.map(\.firstByte) == (isRead ? [40_000 * 512] : []))
+    #expect(table.warnings.isEmpty == isRead)
+  }
+
   /// A GPT with right sums around wrong numbers.
   @Test(arguments: 0..<40 as Range<UInt64>)
   func gptWithRightSumsAndRandomNumbers(seed: UInt64) throws {

@@ -40,6 +40,28 @@ struct SessionTests {
     if run.kind == .tracked { try image.completeWrite(run) }
   }
 
+  @Test("An entry of the log says how long the file must be and how long it is for good")
+  func sizesInTheLog() throws {
+    let (image, double) = try SessionTests.image(try SessionTests.dynamic())
+    try image.beginWriting()
+    for block in [0, 5, 2] as [UInt64] {
+      let run = try image.prepareWrite(at: block << 20, limit: 512, mayAllocate: true, mayWait: true)
+      try image.file.write([UInt8](repeating: 3, count: 512), at: run.fileOffset)
+      try image.commit()
+      let header = try #require(
+        try SessionTests.headers(double.contents).max { $0.sequenceNumber < $1.sequenceNumber })
+      let file = HostFile(path: "image", double: RecordedFile(double.contents))
+      let scanner = LogScanner(
+        file: file, logOffset: header.logOffset, logLength: UInt64(header.logLength),
+        logGUID: header.logGUID)
+      let entry = try #require(try scanner.activeSequence().last?.header)
+      // All structures fit into LastFileOffset, and FlushedFileOffset is on stable storage (2.3.1.1).
+      #expect(entry.lastFileOffset >= run.fileOffset + (1 << 20))
+      #expect(entry.flushedFileOffset >= run.fileOffset + (1 << 20))
+      #expect(entry.lastFileOffset <= double.contents.size && entry.flushedFileOffset <= double.contents.size)
+    }
+  }
+
   @Test("Opening, reading and closing change nothing")
   func openingChangesNothing() throws {
     let (image, file) = try SessionTests.image(try SessionTests.dynamic())

@@ -66,6 +66,43 @@ struct TableLimitTests {
     }
   }
 
+  @Test(
+    "A disk of 64 TiB, blocks of 256 MiB and two sizes of sectors are read, nothing beyond",
+    arguments: [
+      (64 << 40, 256 << 20, 4096, ""), (64 << 40, 1 << 20, 512, ""), (64 << 40 + 512, 1 << 20, 512, "64 TiB"),
+      (0, 1 << 20, 512, "64 TiB"), (1 << 30, 512 << 20, 512, "block size"),
+      (1 << 30, 512 << 10, 512, "block size"), (1 << 30, 3 << 20, 512, "block size"),
+      (1 << 30, 1 << 20, 1024, "sector size"), (1 << 30, 1 << 20, 8192, "sector size"),
+    ] as [(UInt64, UInt32, UInt32, String)])
+  func disk(size: UInt64, blockSize: UInt32, sectorSize: UInt32, objection: String) throws {
+    func item(_ id: GUID, _ data: some Sequence<UInt8>) -> MetadataItem {
+      MetadataItem(id: id, isUser: false, isVirtualDisk: true, isRequired: true, data: Array(data))
+    }
+    func bytes<T: FixedWidthInteger>(_ value: T) -> [UInt8] {
+      withUnsafeBytes(of: value.littleEndian) { Array($0) }
+    }
+    let items = [
+      item(DiskParameters.Item.fileParameters, bytes(blockSize) + bytes(UInt32(0))),
+      item(DiskParameters.Item.virtualDiskSize, bytes(size)),
+      item(DiskParameters.Item.virtualDiskID, repeatElement(9, count: 16)),
+      item(DiskParameters.Item.logicalSectorSize, bytes(sectorSize)),
+      item(DiskParameters.Item.physicalSectorSize, bytes(UInt32(4096))),
+    ]
+    var region = [UInt8](repeating: 0, count: 1 << 20)
+    region.withUnsafeMutableBytes { MetadataTable.encode(items, into: $0) }
+    func parameters() throws -> DiskParameters {
+      try DiskParameters(
+        try Self.decode(region), file: "x",
+        region: RegionTable.Region(
+          id: RegionTable.metadataID, offset: 2 << 20, length: 1 << 20, isRequired: true))
+    }
+    if objection.isEmpty {
+      #expect(try parameters().virtualSize == size)
+    } else {
+      refused(objection) { _ = try parameters() }
+    }
+  }
+
   private func refused(_ words: String, _ body: () throws -> Void) {
     #expect {
       try body()
