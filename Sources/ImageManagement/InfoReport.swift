@@ -9,14 +9,19 @@ public struct InfoReport: Sendable {
   let entry: ImageEntry
   let parentPath: String?
   let isBusy: Bool
+  let tracking: TrackingFacts.State?
 
   /// - Parameters:
   ///   - parentPath: where the parent was found; nil shows the first path that the image records.
   ///   - isBusy: an operation is running on the image.
-  public init(_ entry: ImageEntry, parentPath: String? = nil, isBusy: Bool = false) {
+  ///   - tracking: whether changes are tracked; nil: it cannot be told.
+  public init(
+    _ entry: ImageEntry, parentPath: String? = nil, isBusy: Bool = false, tracking: TrackingFacts.State? = nil
+  ) {
     self.entry = entry
     self.parentPath = parentPath
     self.isBusy = isBusy
+    self.tracking = tracking
   }
 
   /// The whole report, ended by a newline.
@@ -40,6 +45,7 @@ public struct InfoReport: Sendable {
       fields.append(ReportField("read_only", .flag(entry.readOnlyReason != nil)))
       if let reason = entry.readOnlyReason { fields.append(ReportField("reason", .text(reason))) }
       fields += facts.stateFields
+      if let tracking { fields.append(ReportField("tracking", .text(tracking.rawValue))) }
     case .failure(let error):
       fields.append(ReportField("state", .text("error")))
       fields.append(ReportField("read_only", .flag(true)))

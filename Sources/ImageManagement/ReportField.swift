@@ -75,6 +75,14 @@ struct ReportBytes {
 
   /// A JSON object with one member a line, indented by `margin` and two spaces more; no newline at its end.
   mutating func appendObject(_ fields: [ReportField], margin: StaticString = "") {
+    appendObjectBegin(fields, margin: margin)
+    append("\n")
+    append(margin)
+    append("}")
+  }
+
+  /// The same without its end: more members may follow.
+  mutating func appendObjectBegin(_ fields: [ReportField], margin: StaticString = "") {
     append("{")
     for (index, field) in fields.enumerated() {
       append(index == 0 ? "\n" : ",\n")
@@ -88,8 +96,5 @@ struct ReportBytes {
       case .flag(let flag): append(flag ? "true" : "false")
       }
     }
-    append("\n")
-    append(margin)
-    append("}")
   }
 }
