@@ -76,14 +76,14 @@ let package = Package(
     .target(
       name: "MountedView",
       dependencies: [
-        "CFuse", "LinuxSystem", "Storage", "VirtualDisk", "GuestLayout", "ImageManagement",
+        "CFuse", "LinuxSystem", "Storage", "ChangeTracking", "VirtualDisk", "GuestLayout", "ImageManagement",
         .product(name: "Logging", package: "swift-log"),
       ],
       swiftSettings: settings),
     .executableTarget(
       name: "vhdfs",
       dependencies: [
-        "Storage", "VHD", "VHDX", "VirtualDisk", "ImageManagement", "MountedView",
+        "Storage", "VHD", "VHDX", "ChangeTracking", "VirtualDisk", "ImageManagement", "MountedView",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
         .product(name: "SystemPackage", package: "swift-system"),
@@ -136,11 +136,11 @@ let package = Package(
       dependencies: ["Simulation", "VirtualDisk", "Storage", "VHD", "VHDX", "ChangeTracking", "TestSupport"],
       swiftSettings: simulation),
     .testTarget(
-      name: "ImageManagementTests", dependencies: ["ImageManagement", "Storage", "VirtualDisk"],
+      name: "ImageManagementTests", dependencies: ["ImageManagement", "ChangeTracking", "Storage", "VirtualDisk"],
       swiftSettings: settings),
     .testTarget(
       name: "MountedViewTests",
-      dependencies: ["MountedView", "ImageManagement", "Storage", "VirtualDisk", "TestSupport"],
+      dependencies: ["MountedView", "ImageManagement", "ChangeTracking", "Storage", "VirtualDisk", "TestSupport"],
       swiftSettings: settings),
     .testTarget(name: "CommandTests", dependencies: ["TestSupport"], swiftSettings: settings),
   ] + fuzzing)

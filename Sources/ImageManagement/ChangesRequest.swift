@@ -43,6 +43,20 @@ public struct ChangesRequest: Sendable, Equatable {
     return (limit, offset..<(offset + length))
   }
 
+  /// Whether the question can be put into a name: words with a `&` or a `/`, or very long ones, are no point's.
+  ///
+  /// Errors: 32773 without a limit, 32789 for a limit that no point can be called by.
+  public func checkWords(_ image: String) throws(ImageError) {
+    guard let limit, !limit.isEmpty else {
+      throw ImageError(.invalidParameter, "\(escaped(image)): changes: a limit is needed")
+    }
+    let isAllowed: (UInt8) -> Bool = { (0x21...0x7E).contains($0) && !"&=/?\\".utf8.contains($0) }
+    for word in [limit, target ?? ""] where word.utf8.count > 64 || !word.utf8.allSatisfy(isAllowed) {
+      throw ImageError(
+        .objectNotFound, "\(escaped(image)): changes: there is nothing of the name \(escaped(word))")
+    }
+  }
+
   /// As it stands behind the question mark of `changes?…`.
   public var question: String {
     var parts: [String] = []

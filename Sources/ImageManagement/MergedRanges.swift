@@ -23,8 +23,15 @@ struct MergedRanges {
 
   /// Nil after the last.
   mutating func next() throws(ImageError) -> Range<UInt64>? {
-    guard let first = try ahead ?? following(end) else { return nil }
-    ahead = nil
+    let first: Range<UInt64>
+    if let waiting = ahead {
+      first = waiting
+      ahead = nil
+    } else if let found = try following(end) {
+      first = found
+    } else {
+      return nil
+    }
     var upper = first.upperBound
     while let range = try following(upper) {
       guard range.lowerBound <= upper else {

@@ -1,5 +1,6 @@
 import ChangeTracking
 import Storage
+import VirtualDisk
 
 /// A reference point: the files `id`, `created` and `info` of `points/NAME`, and what `vhdfs point` prints.
 public struct PointReport: Sendable {
@@ -35,11 +36,15 @@ public struct PointReport: Sendable {
   }
 }
 
-/// The points of an image, oldest first: what `vhdfs point list` prints.
+/// The points of an image, oldest first: what `vhdfs point list` prints, and `tracking?show=points`.
 public struct PointListReport: Sendable {
   let points: [ReferencePoint]
 
-  public init(_ points: [ReferencePoint]) { self.points = points }
+  /// Errors: why the record does not count; there are no points then, but to say so would not be the whole truth.
+  public init(_ facts: TrackingFacts) throws(ImageError) {
+    if let refusal = facts.refusal { throw refusal }
+    points = facts.points
+  }
 
   /// The whole report, ended by a newline; in text nothing where there is no point.
   public func bytes(as format: ReportFormat) -> [UInt8] {

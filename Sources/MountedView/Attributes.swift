@@ -16,8 +16,13 @@ struct Attributes: Sendable {
   }
 
   /// A control file: its size is not known before it is opened.
-  func facts(_ number: NodeNumber) -> stat {
-    common(number, S_IFREG | 0o400, nil)
+  func facts(_ number: NodeNumber, modified: Int64? = nil) -> stat {
+    common(number, S_IFREG | 0o400, modified)
+  }
+
+  /// A control file that may be one to write to.
+  func control(_ number: NodeNumber, _ file: ControlFile) -> stat {
+    common(number, S_IFREG | (file.isWritable ? 0o600 : 0o400), nil)
   }
 
   /// - Parameter allocated: bytes of room the image uses on the host; a disk that could hold more looks

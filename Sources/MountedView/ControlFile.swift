@@ -4,6 +4,9 @@ enum ControlFile: UInt8, CaseIterable, Sendable {
   case chain = 1
   case map = 2
   case error = 3
+  case tracking = 4
+  case changes = 5
+  case mapPicture = 6
 
   var name: String {
     switch self {
@@ -11,8 +14,18 @@ enum ControlFile: UInt8, CaseIterable, Sendable {
     case .chain: "chain"
     case .map: "map"
     case .error: "error"
+    case .tracking: "tracking"
+    case .changes: "changes"
+    case .mapPicture: "map.svg"
     }
   }
+
+  /// An order may be written to it. Each look-up of such a file gives a node of its own: the kernel lets one writer at a
+  /// time into a node, and the second would hang instead of being told that the first is at work.
+  var isOperation: Bool { self == .tracking }
+
+  /// It takes what is written to it.
+  var isWritable: Bool { self == .tracking || self == .changes }
 
   init?(name: Substring) {
     guard let file = ControlFile.allCases.first(where: { $0.name == name }) else { return nil }

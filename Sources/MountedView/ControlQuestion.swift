@@ -3,10 +3,12 @@ import Storage
 
 /// What a query may ask of a control file.
 struct ControlQuestion {
-  var format = ReportFormat.text
-  /// Of a map: bytes of the disk; nil: to the end.
-  var offset: UInt64 = 0
-  var length: UInt64?
+  /// What is asked of `changes`; of the others the form and the region alone.
+  var request = ChangesRequest()
+  /// Of `tracking`: the points alone.
+  var showsPointsOnly = false
+
+  var format: ReportFormat { request.format }
 
   /// Errors: `.invalidParameter` for a key or a value that the file does not know.
   init(_ query: ControlQuery) throws(ImageError) {
@@ -20,13 +22,22 @@ struct ControlQuestion {
     }
     for (key, value) in pairs {
       switch (key, query.file) {
-      case ("format", .info), ("format", .chain), ("format", .map):
+      case ("format", .info), ("format", .chain), ("format", .map), ("format", .tracking),
+        ("format", .changes):
         guard let known = ReportFormat(rawValue: value) else {
           throw ControlQuestion.bad(name, key, value, "text or json")
         }
-        format = known
-      case ("offset", .map): offset = try ControlQuestion.number(name, key, value)
-      case ("length", .map): length = try ControlQuestion.number(name, key, value)
+        request.format = known
+      case ("offset", .map), ("offset", .changes):
+        request.offset = try ControlQuestion.number(name, key, value, "bytes")
+      case ("length", .map), ("length", .changes):
+        request.length = try ControlQuestion.number(name, key, value, "bytes")
+      case ("max", .changes): request.maximum = try ControlQuestion.number(name, key, value, "ranges")
+      case ("show", .tracking):
+        guard value == "points" else { throw ControlQuestion.bad(name, key, value, "points") }
+        showsPointsOnly = true
+      case ("limit", .changes): request.limit = value
+      case ("target", .changes): request.target = value
       default:
         throw ImageError(
           .invalidParameter, "\(name)?\(escaped(key))=\(escaped(value)): \(name) knows no such key")
@@ -37,6 +48,7 @@ struct ControlQuestion {
   /// The range that is asked for, of a disk of `size` bytes. Errors: `.invalidParameter` where it is not
   /// inside.
   func range(ofDisk size: UInt64, _ name: String) throws(ImageError) -> Range<UInt64> {
+    let (offset, length) = (request.offset, request.length)
     guard offset <= size, (length ?? 0) <= size - offset else {
       throw ImageError(
         .invalidParameter,
@@ -47,9 +59,11 @@ struct ControlQuestion {
     return offset..<(length.map { offset + $0 } ?? size)
   }
 
-  private static func number(_ name: String, _ key: String, _ value: String) throws(ImageError) -> UInt64 {
+  private static func number(
+    _ name: String, _ key: String, _ value: String, _ unit: String
+  ) throws(ImageError) -> UInt64 {
     guard value.utf8.allSatisfy({ (0x30...0x39).contains($0) }), let number = UInt64(value) else {
-      throw bad(name, key, value, "a number of bytes")
+      throw bad(name, key, value, "a number of \(unit)")
     }
     return number
   }

@@ -25,6 +25,8 @@ final class ImageView: Sendable {
   let openFiles = Atomic<Int>(0)
   /// Something was written through this mount since the partitions were read.
   let partitionsMayHaveChanged = Atomic<Bool>(false)
+  /// An order that changes the image's state is being carried out.
+  let isUnderOrder = Atomic<Bool>(false)
   /// Something was written since the last clean close.
   let hasUnfinishedWrites = Atomic<Bool>(false)
 

@@ -1,5 +1,6 @@
 import Glibc
 import Storage
+import VirtualDisk
 
 /// What a mount is asked to be.
 public struct MountOptions: Sendable, Equatable {
@@ -19,6 +20,8 @@ public struct MountOptions: Sendable, Equatable {
   public var group: gid_t?
   /// Permission bits that no file has.
   public var mask: mode_t = 0
+  /// How changes are tracked.
+  public var tracking = TrackingOptions()
 
   public init(sources: [String], mountPoint: String) {
     self.sources = sources
@@ -46,13 +49,16 @@ public struct MountOptions: Sendable, Equatable {
     case ("umask", let value?):
       mask = try MountOptions.number(value, of: word, radix: 8)
       guard mask <= 0o777 else { throw MountOptions.badNumber(word) }
+    case ("track", nil): tracking.tracksAll = true
+    case ("tracking", "strict"): tracking.isStrict = true
+    case ("sole-writer", nil): tracking.isSoleWriter = true
     case ("parents", let value?) where !value.isEmpty: parentDirectories.append(value)
     default:
       guard MountOptions.isPassedOver(key) else {
         throw ImageError(
           .invalidParameter,
           "mount option \(escaped(word)): is not known; known are "
-            + "ro, rw, allow_other, uid=, gid=, umask=, parents="
+            + "ro, rw, allow_other, uid=, gid=, umask=, parents=, track, tracking=strict, sole-writer"
         )
       }
     }

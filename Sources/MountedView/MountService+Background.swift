@@ -126,6 +126,9 @@ extension MountOptions {
     if let owner { words += ["-o", "uid=\(owner)"] }
     if let group { words += ["-o", "gid=\(group)"] }
     if mask != 0 { words += ["-o", "umask=" + String(mask, radix: 8)] }
+    if tracking.tracksAll { words += ["-o", "track"] }
+    if tracking.isStrict { words += ["-o", "tracking=strict"] }
+    if tracking.isSoleWriter { words += ["-o", "sole-writer"] }
     for directory in parentDirectories { words.append("--parents=" + directory) }
     return words + ["--"] + sources + [mountPoint]
   }

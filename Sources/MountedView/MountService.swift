@@ -23,7 +23,7 @@ public enum MountService {
     try MountPoint.prepare(options)
     let library = try DiskLibrary(
       sources: options.sources, parentDirectories: options.parentDirectories, isReadOnly: options.isReadOnly,
-      warn: Warnings(log).take)
+      tracking: options.tracking, warn: Warnings(log).take)
     let server = Server(options: options, library: library, log: log)
     _ = server.tree.update(library.scan())
     try server.beginWorkers()

@@ -4,18 +4,21 @@
 enum OpenFile {
   case raw(Unmanaged<RawFile>)
   case facts(Unmanaged<OpenFacts>)
-  case map(Unmanaged<OpenMap>)
+  case stream(Unmanaged<OpenStream>)
+  case exchange(Unmanaged<OpenExchange>)
 
   /// Objects lie at multiples of 16: the lowest bits tell the kinds apart.
   private static let kindBits: UInt64 = 3
   private static let rawKind: UInt64 = 0
   private static let factsKind: UInt64 = 1
-  private static let mapKind: UInt64 = 2
+  private static let streamKind: UInt64 = 2
+  private static let exchangeKind: UInt64 = 3
 
   /// Takes a reference, which the release gives back.
   static func handle(_ file: RawFile) -> UInt64 { retained(file, rawKind) }
   static func handle(_ file: OpenFacts) -> UInt64 { retained(file, factsKind) }
-  static func handle(_ file: OpenMap) -> UInt64 { retained(file, mapKind) }
+  static func handle(_ file: OpenStream) -> UInt64 { retained(file, streamKind) }
+  static func handle(_ file: OpenExchange) -> UInt64 { retained(file, exchangeKind) }
 
   private static func retained(_ file: AnyObject, _ kind: UInt64) -> UInt64 {
     UInt64(UInt(bitPattern: Unmanaged.passRetained(file).toOpaque())) | kind
@@ -27,8 +30,8 @@ enum OpenFile {
     switch handle & OpenFile.kindBits {
     case OpenFile.rawKind: self = .raw(.fromOpaque(pointer))
     case OpenFile.factsKind: self = .facts(.fromOpaque(pointer))
-    case OpenFile.mapKind: self = .map(.fromOpaque(pointer))
-    default: return nil
+    case OpenFile.streamKind: self = .stream(.fromOpaque(pointer))
+    default: self = .exchange(.fromOpaque(pointer))
     }
   }
 }

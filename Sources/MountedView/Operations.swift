@@ -111,6 +111,7 @@ enum Operations {
         fuse_reply_none(request.pointer)
       }
     }
+    addChangesOfNames(&table)
     table.getattr = { pointer, number, _ in
       Operations.serve(pointer) { server, request in
         server.showAttributes(request, NodeNumber(rawValue: number))
@@ -143,6 +144,28 @@ enum Operations {
     table.statfs = { pointer, _ in
       Operations.serve(pointer) { server, request in server.showFileSystem(request) }
     }
+  }
+
+  /// Directories are made and removed in `points`; nothing else has a name that can be given or taken.
+  private static func addChangesOfNames(_ table: inout fuse_lowlevel_ops) {
+    table.mkdir = { pointer, parent, name, _ in
+      Operations.serve(pointer) { server, request in
+        let text = name.flatMap { String(validatingCString: $0) }
+        server.makeDirectory(request, in: NodeNumber(rawValue: parent), name: text)
+      }
+    }
+    table.rmdir = { pointer, parent, name in
+      Operations.serve(pointer) { server, request in
+        let text = name.flatMap { String(validatingCString: $0) }
+        server.removeDirectory(request, in: NodeNumber(rawValue: parent), name: text)
+      }
+    }
+    // Not permitted, rather than unknown (ENOSYS), which some programs take for a reason to try another way.
+    table.unlink = { pointer, _, _ in Operations.serve(pointer) { $1.fail(EPERM) } }
+    table.rename = { pointer, _, _, _, _, _ in Operations.serve(pointer) { $1.fail(EPERM) } }
+    table.mknod = { pointer, _, _, _, _ in Operations.serve(pointer) { $1.fail(EPERM) } }
+    table.symlink = { pointer, _, _, _ in Operations.serve(pointer) { $1.fail(EPERM) } }
+    table.link = { pointer, _, _, _ in Operations.serve(pointer) { $1.fail(EPERM) } }
   }
 
   /// The server behind a request, without counting a reference: it outlives the session.

@@ -9,8 +9,6 @@ import VirtualDisk
 extension Server {
   func openFacts(_ request: Request, _ image: ImageView, _ query: ControlQuery, flags: Int32) {
     guard tree.isPresent(image) else { return request.fail(ESTALE) }
-    // Facts only: a question that is written and an answer that is read on one descriptor is for later files.
-    guard flags & O_ACCMODE == O_RDONLY else { return request.fail(EACCES) }
     guard let seat = answers.seat() else {
       image.note(
         ImageError(
@@ -19,16 +17,19 @@ extension Server {
             + "open; close some of them"))
       return request.fail(ENFILE)
     }
+    guard flags & O_ACCMODE == O_RDONLY else {
+      return openExchange(request, image, query, flags: flags, seat)
+    }
     tasks.add { [unowned self] in
       do throws(ImageError) {
-        if query.file == .map {
-          replyOpened(request, try openMap(of: image, query, seat))
-        } else {
-          replyOpened(request, OpenFacts(try contents(of: image, query), seat: seat))
+        switch query.file {
+        case .map: replyOpened(request, try openMap(of: image, query, seat))
+        case .changes: replyOpened(request, try openChanges(of: image, query, seat))
+        default: replyOpened(request, OpenFacts(try contents(of: image, query), seat: seat))
         }
       } catch {
         image.note(error)
-        request.fail(error.replyCode)
+        request.fail(error.errno.rawValue)
       }
     }
   }
@@ -36,7 +37,7 @@ extension Server {
   /// The contents of a control file. Opens what it needs to. Waits.
   ///
   /// Errors: `.invalidParameter` for a question that is not understood; what keeps the facts from being read.
-  private func contents(of image: ImageView, _ query: ControlQuery) throws(ImageError) -> [UInt8] {
+  func contents(of image: ImageView, _ query: ControlQuery) throws(ImageError) -> [UInt8] {
     let question = try ControlQuestion(query)
     switch query.file {
     case .error: return Array((image.failure.map { $0 + "\n" } ?? "").utf8)
@@ -45,9 +46,15 @@ extension Server {
       // What is told here holds for the names beside it too: `disk` is there when the state says that it can
       // be.
       if entry.identity == image.identity { image.entry = entry }
-      return InfoReport(entry, parentPath: parentPath(of: entry)).bytes(as: question.format)
+      let tracking = library.trackingState(of: entry)
+      return InfoReport(entry, parentPath: parentPath(of: entry), tracking: tracking).bytes(as: question.format)
     case .chain: return ChainReport(try library.chain(of: image.name)).bytes(as: question.format)
-    case .map: return []
+    case .tracking:
+      let facts = try library.tracking(of: image.name)
+      return question.showsPointsOnly
+        ? try PointListReport(facts).bytes(as: question.format) : TrackingReport(facts).bytes(as: question.format)
+    case .mapPicture: return try picture(of: image)
+    case .map, .changes: return []
     }
   }
 
@@ -60,13 +67,48 @@ extension Server {
   }
 
   private func openMap(of image: ImageView, _ query: ControlQuery, _ seat: OpenAnswers.Seat)
-    throws(ImageError) -> OpenMap
+    throws(ImageError) -> OpenStream
   {
     let question = try ControlQuestion(query)
+    return try openStream(of: image, seat) { (disk) throws(ImageError) in
+      let range = try question.range(ofDisk: disk.size, image.name)
+      let length = range.upperBound - range.lowerBound
+      return .map(MapReport(of: disk, from: range.lowerBound, length: length, as: question.format))
+    }
+  }
+
+  func openChanges(of image: ImageView, _ query: ControlQuery, _ seat: OpenAnswers.Seat)
+    throws(ImageError) -> OpenStream
+  {
+    let request = try ControlQuestion(query).request
+    return try openStream(of: image, seat) { (disk) throws(ImageError) in
+      .changes(try ChangesReport(of: disk, request))
+    }
+  }
+
+  /// Holds the disk open for a report, of which the first piece is made at once, so that what is wrong shows at the open.
+  private func openStream(
+    of image: ImageView, _ seat: OpenAnswers.Seat,
+    make: @escaping @Sendable (VirtualDisk) throws(ImageError) -> OpenStream.Report
+  ) throws(ImageError) -> OpenStream {
+    let handle = try library.open(image.name, access: .read)
+    let stream = OpenStream(image: image, handle: handle, seat: seat, make: make)
+    do throws(ImageError) {
+      try stream.begin()
+      return stream
+    } catch {
+      try? handle.close()
+      throw error
+    }
+  }
+
+  private func picture(of image: ImageView) throws(ImageError) -> [UInt8] {
     let handle = try library.open(image.name, access: .read)
     do throws(ImageError) {
-      let range = try question.range(ofDisk: handle.disk.size, image.name)
-      return OpenMap(image: image, handle: handle, range: range, format: question.format, seat: seat)
+      let tracking = try library.tracking(of: image.name)
+      let picture = try DiskPicture(of: handle.disk, name: image.name, tracking: tracking).svg
+      try handle.close()
+      return picture
     } catch {
       try? handle.close()
       throw error

@@ -31,6 +31,8 @@ extension Server {
       openFacts(request, image, ControlQuery(file), flags: flags)
     case .query(let image, let query):
       openFacts(request, image, query, flags: flags)
+    case .point(_, let point, let place):
+      openPoint(request, point, place, flags: flags)
     case .daemon:
       replyOpened(request, OpenFacts(Array("process \(getpid())\n".utf8)))
     case .root, .place, nil:
@@ -88,7 +90,12 @@ extension Server {
   func replyOpened(_ request: Request, _ file: OpenFacts) {
     replyOpened(request, facts: OpenFile.handle(file))
   }
-  func replyOpened(_ request: Request, _ file: OpenMap) { replyOpened(request, facts: OpenFile.handle(file)) }
+  func replyOpened(_ request: Request, _ file: OpenStream) {
+    replyOpened(request, facts: OpenFile.handle(file))
+  }
+  func replyOpened(_ request: Request, _ file: OpenExchange) {
+    replyOpened(request, facts: OpenFile.handle(file))
+  }
 
   private func replyOpened(_ request: Request, facts reference: UInt64) {
     // The size of a control file is not known before it is read: the kernel must not go by it.
@@ -116,9 +123,12 @@ extension Server {
   private func close(_ handle: UInt64) {
     switch OpenFile(handle: handle) {
     case .facts(let reference): reference.release()
-    case .map(let reference):
-      let map = reference.takeRetainedValue()
-      note(image: map.image) { () throws(ImageError) in try map.handle.close() }
+    case .stream(let reference):
+      let stream = reference.takeRetainedValue()
+      note(image: stream.image) { () throws(ImageError) in try stream.close() }
+    case .exchange(let reference):
+      let exchange = reference.takeRetainedValue()
+      note(image: exchange.image) { () throws(ImageError) in try exchange.close() }
     case .raw(let reference):
       let file = reference.takeRetainedValue()
       if file.isWritable {

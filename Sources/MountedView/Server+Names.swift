@@ -7,10 +7,10 @@ import VirtualDisk
 /// partitions of a disk may have to be read first.
 extension Server {
   /// Seconds for which the kernel may go by what it was told.
-  private enum Validity {
+  enum Validity {
     static let name = 1.0
     static let attributes = 1.0
-    /// Control files, and names with a query: asked for each time.
+    /// Control files, names with a query, and points: asked for each time.
     static let facts = 0.0
   }
 
@@ -34,14 +34,26 @@ extension Server {
       switch name {
       case "disk" where !image.isBroken: enter(request, image, .disk)
       case "partitions" where !image.isBroken: enter(request, image, .partitions)
+      case "points" where !image.isBroken: enter(request, image, .points)
       case "control": enter(request, image, .control)
       default: request.fail(ENOENT)
       }
     case .place(let image, .control):
       guard let query = ControlQuery(name: name) else { return request.fail(ENOENT) }
+      if query.file.isOperation {
+        // Programs compare what `stat` tells: the number that it shows stays the same.
+        let number = tree.operationNode(image, query)
+        let shown = NodeNumber(image: image.serial, .facts(query.file))
+        return enter(request, number, attributes.control(shown, query.file), Validity.facts)
+      }
       if query.question == nil { return enter(request, image, .facts(query.file)) }
       let number = tree.queryNode(image, query)
-      enter(request, number, attributes.facts(number), Validity.facts)
+      enter(request, number, attributes.control(number, query.file), Validity.facts)
+    case .place(let image, .points):
+      lookupPoint(request, image, name: name)
+    case .point(_, let point, .directory):
+      guard let place = PointPlace(name: name) else { return request.fail(ENOENT) }
+      enter(request, parent.pointCounter, point, place)
     case .place(let image, .partitions):
       guard let index = PartitionWindow.number(ofName: name) else { return request.fail(ENOENT) }
       if image.knownPartitions != nil { return enter(request, image, .partition(index)) }
@@ -64,7 +76,7 @@ extension Server {
     }
   }
 
-  private func enter(_ request: Request, _ number: NodeNumber, _ status: stat, _ seconds: Double) {
+  func enter(_ request: Request, _ number: NodeNumber, _ status: stat, _ seconds: Double) {
     var entry = fuse_entry_param()
     entry.ino = number.rawValue
     entry.attr = status
@@ -84,8 +96,9 @@ extension Server {
     switch place {
     case .image: return attributes.directory(number, mode: 0o700, modified: facts?.hostStatus.modified)
     case .control: return attributes.directory(number, mode: 0o700)
+    case .points: return facts == nil ? nil : attributes.directory(number, mode: 0o700)
     case .partitions: return facts == nil ? nil : attributes.directory(number, mode: 0o500)
-    case .facts: return attributes.facts(number)
+    case .facts(let file): return attributes.control(number, file)
     case .disk:
       guard let facts else { return nil }
       return attributes.raw(
@@ -104,7 +117,11 @@ extension Server {
   private func status(of number: NodeNumber) -> stat? {
     switch tree.node(number) {
     case .root: attributes.directory(number, mode: 0o500)
-    case .daemon, .query: attributes.facts(number)
+    case .daemon: attributes.facts(number)
+    case .query(let image, let query):
+      attributes.control(
+        query.file.isOperation ? NodeNumber(image: image.serial, .facts(query.file)) : number, query.file)
+    case .point(_, let point, let place): status(of: point, place, number)
     case .place(let image, let place): status(of: image, place)
     case nil: nil
     }
@@ -112,8 +129,13 @@ extension Server {
 
   func showAttributes(_ request: Request, _ number: NodeNumber) {
     guard let status = status(of: number) else { return request.fail(ESTALE) }
-    let isFacts = status.st_mode & S_IFMT == S_IFREG && status.st_mode & 0o600 == 0o400
-    request.reply(attributes: status, validFor: isFacts ? Validity.facts : Validity.attributes)
+    let isLasting: Bool =
+      switch tree.node(number) {
+      case .root: true
+      case .place(_, .facts), .daemon, .query, .point, nil: false
+      case .place: true
+      }
+    request.reply(attributes: status, validFor: isLasting ? Validity.attributes : Validity.facts)
   }
 
   /// Times may be set and are passed over. A disk's size is changed by an operation and not by truncation;
@@ -144,6 +166,11 @@ extension Server {
     if case .place(let image, .partitions) = tree.node(number), image.knownPartitions == nil {
       tasks.add { [unowned self] in
         _ = partitions(of: image)
+        replyOpened(request, number)
+      }
+    } else if case .place(let image, .points) = tree.node(number) {
+      tasks.add { [unowned self] in
+        refreshPoints(of: image)
         replyOpened(request, number)
       }
     } else {
@@ -188,6 +215,7 @@ extension Server {
       if !image.isBroken {
         add(image, .disk, "disk", isDirectory: false)
         add(image, .partitions, "partitions", isDirectory: true)
+        add(image, .points, "points", isDirectory: true)
       }
       add(image, .control, "control", isDirectory: true)
     case .place(let image, .control):
@@ -197,6 +225,17 @@ extension Server {
       add(image, .image, "..", isDirectory: true)
       for window in image.lastPartitions {
         add(image, .partition(window.number), "\(window.number)", isDirectory: false)
+      }
+    case .place(let image, .points):
+      add(image, .image, "..", isDirectory: true)
+      for (counter, point) in tree.points(of: image) {
+        entries.append(.init(name: point.name, node: NodeNumber(point: counter, .directory), isDirectory: true))
+      }
+    case .point(let image, _, .directory):
+      add(image, .points, "..", isDirectory: true)
+      for (name, place) in PointPlace.listed {
+        let file = NodeNumber(point: number.pointCounter, place)
+        entries.append(.init(name: name, node: file, isDirectory: false))
       }
     default: return nil
     }

@@ -24,9 +24,11 @@ extension Server {
       }
     case .facts(let reference):
       reference._withUnsafeGuaranteedRef { $0.read(at: offset, length: length, request) }
-    case .map(let reference):
-      let map = reference._withUnsafeGuaranteedRef { $0 }
-      tasks.add { map.read(at: offset, length: length, request) }
+    case .stream(let reference):
+      let stream = reference._withUnsafeGuaranteedRef { $0 }
+      tasks.add { stream.read(at: offset, length: length, request) }
+    case .exchange(let reference):
+      read(request, from: reference._withUnsafeGuaranteedRef { $0 }, at: offset, length: length)
     case nil:
       request.fail(EBADF)
     }
@@ -35,6 +37,9 @@ extension Server {
   func write(
     _ request: Request, handle: UInt64, bytes: UnsafeRawBufferPointer, offset: UInt64, synchronous: Bool
   ) {
+    if case .exchange(let reference) = OpenFile(handle: handle) {
+      return write(request, to: reference._withUnsafeGuaranteedRef { $0 }, bytes: bytes)
+    }
     guard case .raw(let reference) = OpenFile(handle: handle) else { return request.fail(EBADF) }
     reference._withUnsafeGuaranteedRef { file in
       guard file.isWritable else { return request.fail(EBADF) }

@@ -1,3 +1,5 @@
+import ChangeTracking
+import ImageManagement
 import Storage
 import Synchronization
 import VirtualDisk
@@ -30,6 +32,7 @@ final class Tree: Sendable {
     var known: [UInt64: Known] = [:]
     var queries: [NodeNumber: QueryNode] = [:]
     var queryNumbers: [QueryKey: NodeNumber] = [:]
+    var points = PointNodes()
     var lastSerial: UInt64 = 0
     var lastQuery: UInt64 = 0
   }
@@ -42,6 +45,7 @@ final class Tree: Sendable {
     case daemon
     case place(ImageView, NodeNumber.Place)
     case query(ImageView, ControlQuery)
+    case point(ImageView, ReferencePoint, PointPlace)
   }
 
   // MARK: - Nodes
@@ -53,6 +57,12 @@ final class Tree: Sendable {
       if number.isQuery {
         guard let query = state.queries[number], let known = state.known[query.key.serial] else { return nil }
         return .query(known.image, query.key.query)
+      }
+      if number.isPoint {
+        guard let place = number.pointPlace, let entry = state.points.entry(number.pointCounter),
+          let known = state.known[entry.serial]
+        else { return nil }
+        return .point(known.image, entry.point, place)
       }
       guard let known = state.known[number.serial], let place = number.place else { return nil }
       return .place(known.image, place)
@@ -80,6 +90,45 @@ final class Tree: Sendable {
     }
   }
 
+  /// A node for one look-up of a file that takes orders.
+  func operationNode(_ image: ImageView, _ query: ControlQuery) -> NodeNumber {
+    state.withLock { state in
+      state.lastQuery += 1
+      let number = NodeNumber(query: state.lastQuery)
+      state.queries[number] = QueryNode(key: QueryKey(serial: image.serial, query: query), lookups: 0)
+      return number
+    }
+  }
+
+  // MARK: - Points
+
+  /// Takes over the points that the image has now.
+  func update(points: [ReferencePoint], of image: ImageView, asOf stamp: TrackingFileStamp?) {
+    state.withLock { state in
+      guard state.known[image.serial] != nil else { return }
+      state.points.update(image: image.serial, points, asOf: stamp)
+    }
+  }
+
+  /// Whether the points of the image were seen when its tracking file was as it is now.
+  func knowsPoints(of image: ImageView, _ stamp: TrackingFileStamp?) -> Bool {
+    state.withLock { $0.points.isCurrent(image: image.serial, stamp) }
+  }
+
+  /// The points of the image as they were last seen, oldest first.
+  func points(of image: ImageView) -> [(counter: UInt64, point: ReferencePoint)] {
+    state.withLock { $0.points.points(image: image.serial) }
+  }
+
+  func point(of image: ImageView, named name: String) -> (counter: UInt64, point: ReferencePoint)? {
+    state.withLock { state in
+      guard let counter = state.points.counter(image: image.serial, named: name),
+        let entry = state.points.entry(counter)
+      else { return nil }
+      return (counter, entry.point)
+    }
+  }
+
   // MARK: - What the kernel knows
 
   func countLookup(_ number: NodeNumber) {
@@ -88,6 +137,8 @@ final class Tree: Sendable {
         guard let key = state.queries[number]?.key else { return }
         state.queries[number]?.lookups += 1
         state.known[key.serial]?.lookups += 1
+      } else if number.isPoint {
+        if let serial = state.points.countLookup(number.pointCounter) { state.known[serial]?.lookups += 1 }
       } else {
         state.known[number.serial]?.lookups += 1
       }
@@ -102,7 +153,10 @@ final class Tree: Sendable {
         serial = query.key.serial
         query.lookups -= min(count, query.lookups)
         state.queries[number] = query.lookups == 0 ? nil : query
-        if query.lookups == 0 { state.queryNumbers[query.key] = nil }
+        if query.lookups == 0, state.queryNumbers[query.key] == number { state.queryNumbers[query.key] = nil }
+      } else if number.isPoint {
+        guard let owner = state.points.forget(number.pointCounter, count) else { return }
+        serial = owner
       }
       guard var known = state.known[serial] else { return }
       known.lookups -= min(count, known.lookups)
@@ -111,12 +165,16 @@ final class Tree: Sendable {
     }
   }
 
-  /// How much is remembered: images and names with a query.
-  var counts: (images: Int, queries: Int) { state.withLock { ($0.known.count, $0.queries.count) } }
+  /// How much is remembered: images, names with a query, points.
+  var counts: (images: Int, queries: Int, points: Int) {
+    state.withLock { ($0.known.count, $0.queries.count, $0.points.count) }
+  }
 
   private static func dropIfUnknown(_ serial: UInt64, _ state: inout State) {
     guard let known = state.known[serial], known.lookups == 0 else { return }
-    if state.present[known.image.name] !== known.image { state.known[serial] = nil }
+    guard state.present[known.image.name] !== known.image else { return }
+    state.known[serial] = nil
+    state.points.drop(image: serial)
   }
 
   // MARK: - Coming and going

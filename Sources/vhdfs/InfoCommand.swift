@@ -46,7 +46,8 @@ struct InfoCommand: ParsableCommand {
       let links = try library.chain(of: name)
       if links.count > 1, case .success = links[1].facts { parentPath = links[1].path }
     }
-    return InfoReport(entry, parentPath: parentPath).bytes(as: format)
+    let tracking = library.trackingState(of: entry)
+    return InfoReport(entry, parentPath: parentPath, tracking: tracking).bytes(as: format)
   }
 
   private func chainReport() throws(ImageError) -> [UInt8] {

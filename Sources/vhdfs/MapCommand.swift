@@ -15,6 +15,7 @@ struct MapCommand: ParsableCommand {
       EXAMPLES
         vhdfs map disk.vhdx
         vhdfs map --json --offset 1M --length 64M disk.vhdx
+        vhdfs map --svg disk.vhdx > disk.svg
       """)
 
   @OptionGroup var arguments: ImageArguments
@@ -28,7 +29,17 @@ struct MapCommand: ParsableCommand {
   @Flag(help: "Print JSON.")
   var json = false
 
+  @Flag(help: "Print a picture of the whole disk, as SVG, with what changed since the newest reference point.")
+  var svg = false
+
+  func validate() throws {
+    if svg, json || offset.bytes != 0 || length != nil {
+      throw ValidationError("--svg shows the whole disk, and goes with no other option but --parents.")
+    }
+  }
+
   func run() throws {
+    if svg { return try printPicture() }
     let format: ReportFormat = json ? .json : .text
     var question = "map?format=\(format.rawValue)&offset=\(offset.bytes)"
     if let length { question += "&length=\(length.bytes)" }
@@ -45,6 +56,17 @@ struct MapCommand: ParsableCommand {
     }
     var report = MapReport(of: disk, from: offset.bytes, length: length, as: format)
     while let piece = try report.nextPiece() { try StandardOutput.write(piece) }
+    try handle.close()
+    try library.close()
+  }
+
+  private func printPicture() throws(ImageError) {
+    if try RunningMount.copyAnswer(about: arguments.image, "map.svg") { return }
+    let library = try arguments.openLibrary()
+    let name = try library.onlyName()
+    let handle = try library.open(name, access: .read)
+    let picture = try DiskPicture(of: handle.disk, name: name, tracking: library.tracking(of: name))
+    try StandardOutput.write(picture.svg)
     try handle.close()
     try library.close()
   }

@@ -23,6 +23,10 @@ struct MountCommand: ParsableCommand {
         uid=, gid=     who owns the files
         umask=         permission bits (octal) that no file has
         parents=DIR    as --parents
+        track          as --track
+        tracking=strict
+                       a write whose change cannot be recorded fails; otherwise the record is ended, and the write goes on
+        sole-writer    nobody else writes these images: a VHD that was not closed is believed to be as it was left
       """)
 
   @Argument(
@@ -49,6 +53,9 @@ struct MountCommand: ParsableCommand {
     completion: .directory)
   var parents: [String] = []
 
+  @Flag(help: "Track the changes of every image that is opened for writing.")
+  var track = false
+
   /// Where the process that starts the one in the background waits for word of it.
   @Option(help: .hidden)
   var statusDescriptor: Int32?
@@ -67,6 +74,7 @@ struct MountCommand: ParsableCommand {
     mount.parentDirectories += parents
     mount.isReadOnly = mount.isReadOnly || readOnly
     mount.isForeground = foreground
+    if track { mount.tracking.tracksAll = true }
     try MountService.run(mount, statusDescriptor: statusDescriptor)
   }
 }

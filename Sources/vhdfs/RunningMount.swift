@@ -3,63 +3,108 @@ import MountedView
 import Storage
 import SystemPackage
 
-/// Asks the mount that holds an image, where there is one: only it knows what has not reached the file yet.
-enum RunningMount {
-  /// The whole answer of `MOUNT/NAME/control/QUESTION`, or nil when no mount of this user's holds the image.
-  static func answer(about image: String, _ question: String) -> [UInt8]? {
-    var answer: [UInt8] = []
-    guard let file = open(question, about: image) else { return nil }
-    defer { try? file.close() }
-    do {
-      while let piece = try read(file) { answer += piece }
-      return answer
-    } catch {
-      return nil
-    }
-  }
+/// The mount of this user's that holds an image: only it knows what has not reached the files yet.
+struct RunningMount {
+  /// Where it is mounted.
+  let point: String
+  /// The image's directory in it.
+  let directory: FilePath
+  /// The image, as the user named it.
+  private let image: String
 
-  /// Copies an answer that may be long to the standard output; false when no mount holds the image.
-  static func copyAnswer(about image: String, _ question: String) throws(ImageError) -> Bool {
-    guard let file = open(question, about: image) else { return false }
-    defer { try? file.close() }
-    while true {
-      let piece: [UInt8]?
-      do {
-        piece = try read(file)
-      } catch {
-        let cause = error as? Errno ?? .ioError
-        throw ImageError(
-          errno: cause, "\(escaped(image)): the mount that holds it did not answer: \(cause.description)")
-      }
-      guard let piece else { return true }
-      try StandardOutput.write(piece)
-    }
-  }
+  private var control: FilePath { directory.appending("control") }
 
-  private static func open(_ question: String, about image: String) -> FileDescriptor? {
+  /// Nil when no mount of this user's holds the image.
+  init?(holding image: String) {
     guard let resolved = realpath(image, nil) else { return nil }
     defer { free(resolved) }
     let path = String(cString: resolved)
     guard let name = FilePath(path).lastComponent else { return nil }
     for mount in MountTable.entries where mount.isMine && mount.mayHold(path) {
-      let control = FilePath(mount.mountPoint).appending(name).appending("control")
+      let directory = FilePath(mount.mountPoint).appending(name)
       // The same name is not the same image: the mount says which file it is.
-      guard let info = contents(of: control.appending("info")),
+      guard let info = RunningMount.contents(of: directory.appending("control").appending("info")),
         info.split(separator: UInt8(ascii: "\n")).first?.elementsEqual("path \(escaped(path))".utf8) == true
       else { continue }
-      if let file = try? FileDescriptor.open(control.appending(question), .readOnly) { return file }
+      self.point = mount.mountPoint
+      self.directory = directory
+      self.image = image
+      return
     }
     return nil
+  }
+
+  /// The whole answer of `MOUNT/NAME/control/QUESTION`, or nil when no mount of this user's holds the image, or it does
+  /// not answer.
+  static func answer(about image: String, _ question: String) -> [UInt8]? {
+    guard let mount = RunningMount(holding: image) else { return nil }
+    return contents(of: mount.control.appending(question))
+  }
+
+  /// Copies an answer that may be long to the standard output; false when no mount holds the image.
+  ///
+  /// Errors: the mount's, with its sentence.
+  static func copyAnswer(about image: String, _ question: String) throws(ImageError) -> Bool {
+    guard let mount = RunningMount(holding: image) else { return false }
+    try mount.copyAnswer(to: question)
+    return true
+  }
+
+  /// Copies the answer to a question to the standard output.
+  ///
+  /// Errors: the mount's, with its sentence.
+  func copyAnswer(to question: String) throws(ImageError) {
+    let file: FileDescriptor
+    do { file = try FileDescriptor.open(control.appending(question), .readOnly) } catch { throw refusal(error) }
+    defer { try? file.close() }
+    while true {
+      let piece: [UInt8]?
+      do { piece = try RunningMount.read(file) } catch { throw refusal(error) }
+      guard let piece else { return }
+      try StandardOutput.write(piece)
+    }
+  }
+
+  /// What a command that would change the image is answered with, while a mount shows it.
+  ///
+  /// - Parameter instead: what to do there, behind the path of the image's directory.
+  func refusalOfChange(instead: String) -> ImageError {
+    ImageError(
+      .inUse,
+      "\(escaped(image)): is mounted at \(escaped(point)), which knows of changes that are in no file yet; "
+        + "\(instead.replacing("DIRECTORY", with: escaped(directory.string)))")
+  }
+
+  /// What the mount says of a failure.
+  private func refusal(_ error: any Error) -> ImageError {
+    let cause = error as? Errno ?? .ioError
+    let said = RunningMount.contents(of: control.appending("error")).map {
+      String(decoding: $0.prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self)
+    }
+    let sentence = said ?? "\(escaped(image)): the mount that holds it did not answer: \(cause.description)"
+    return ImageError(RunningMount.returnValue(cause), errno: cause, sentence)
+  }
+
+  /// The return value that a control file's errno stands for (docs/control-files.md).
+  private static func returnValue(_ errno: Errno) -> ReturnValue {
+    switch errno {
+    case Errno(rawValue: ENXIO): .objectNotFound
+    case Errno(rawValue: ESTALE): .invalidState
+    case .fileExists: .invalidParameter
+    default: ReturnValue(errno: errno)
+    }
   }
 
   private static func contents(of path: FilePath) -> [UInt8]? {
     guard let file = try? FileDescriptor.open(path, .readOnly) else { return nil }
     defer { try? file.close() }
     var contents: [UInt8] = []
-    while true {
-      guard let piece = try? read(file) else { return contents.isEmpty ? nil : contents }
-      contents += piece
+    do {
+      while let piece = try read(file) { contents += piece }
+    } catch {
+      return nil
     }
+    return contents.isEmpty ? nil : contents
   }
 
   /// The next bytes of the file, nil at its end.

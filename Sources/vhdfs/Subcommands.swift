@@ -7,6 +7,9 @@ extension VHDFS {
     UnmountCommand.self,
     InfoCommand.self,
     MapCommand.self,
+    TrackingCommand.self,
+    PointCommand.self,
+    ChangesCommand.self,
     CreateCommand.self,
   ]
 }

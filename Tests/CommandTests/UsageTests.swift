@@ -26,7 +26,7 @@ struct UsageTests {
     #expect(result.errors.isEmpty)
   }
 
-  @Test(arguments: ["mount", "unmount", "info", "map", "create"])
+  @Test(arguments: ["mount", "unmount", "info", "map", "create", "tracking", "point", "changes"])
   func eachCommandHasHelpWithExamples(_ command: String) throws {
     let result = try Vhdfs.run([command, "--help"])
     #expect(result.status == 0)
@@ -50,7 +50,7 @@ struct UsageTests {
   func eachCommandHasAManualPage() throws {
     let directory = try TemporaryDirectory()
     try runChecked([Project.file("scripts/man-pages"), Vhdfs.program, directory.path])
-    let expected = ["vhdfs", "vhdfs-create", "vhdfs-info", "vhdfs-map", "vhdfs-mount", "vhdfs-unmount"]
+    let expected = ["", "-changes", "-create", "-info", "-map", "-mount", "-point", "-tracking", "-unmount"].map { "vhdfs\($0)" }
     #expect(try names(in: directory.path) == expected.map { "\($0).1" }.sorted())
     for name in expected {
       let page = try textOfFile(directory.file("\(name).1"))

@@ -37,7 +37,7 @@ import Testing
   @Test func theCommandReturnsWhenTheMountIsReady() throws {
     let mount = try Background()
     #expect(try names(in: mount.point) == ["a.vhdx"])
-    #expect(try names(in: "\(mount.point)/a.vhdx") == ["control", "disk", "partitions"])
+    #expect(try names(in: "\(mount.point)/a.vhdx") == ["control", "disk", "partitions", "points"])
     let server = try mount.server()
     // systemd spares storage daemons by this sign.
     #expect(try textOfFile("/proc/\(server)/cmdline").hasPrefix("@vhdfs"))
