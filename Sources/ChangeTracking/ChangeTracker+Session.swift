@@ -55,7 +55,8 @@ extension ChangeTracker {
     }
   }
 
-  /// After a power cut: writes down, in coarse bits, what counts as changed. The caller holds `keeping`.
+  /// After a power cut: writes down, in coarse bits, what counts as changed. The caller holds `keeping`, and writes a
+  /// header next: by it the record is whole again, and the marks of that time need not be presumed once more.
   func keepPresumed() throws(ImageError) {
     let isDue = state.withLock { $0.presumed != nil }
     guard isDue else { return }
@@ -90,7 +91,11 @@ extension ChangeTracker {
     let marks = state.withLock { $0.marks }
     // Both tables: one of them may be the one that the power cut left in pieces.
     for _ in 0..<2 { try writeMarks(marks) }
-    state.withLock { $0.presumed = nil }
+    state.withLock { state in
+      state.presumed = nil
+      state.header.boot = boot
+      state.header.identity = identity
+    }
   }
 }
 

@@ -26,6 +26,8 @@ public final class ChangeTracker: Sendable {
 
   public let file: HostFile
   let boot: GUID
+  /// The image's.
+  let identity: FileIdentity
   /// A change that cannot be recorded fails, instead of ending the record.
   let isStrict: Bool
   let status: Atomic<UInt8>
@@ -57,6 +59,7 @@ public final class ChangeTracker: Sendable {
       contents.header, image, boot: boot, isSoleWriter: isSoleWriter || isInSession, path: file.path)
     self.file = file
     self.boot = boot
+    identity = image.identity
     self.isStrict = isStrict
     status = Atomic(contents.points.isEmpty ? Status.idle : Status.recording)
     var state = TrackerState(contents)

@@ -73,10 +73,10 @@ extension DiskTracking {
     let image = try DiskTracking.state(of: leaf)
     let isInSession = leaf.isInSession
     let file = try place.replace(like: leaf.file) { (file) throws(ImageError) in
-      try ChangeTracker.create(file, for: image, boot: BootIdentity.current, inSession: isInSession)
+      try ChangeTracker.create(file, for: image, boot: boot, inSession: isInSession)
     }
     let tracker = try ChangeTracker(
-      file, image: image, boot: BootIdentity.current, isInSession: isInSession, isStrict: options.isStrict,
+      file, image: image, boot: boot, isInSession: isInSession, isStrict: options.isStrict,
       isSoleWriter: options.isSoleWriter)
     keep(.kept(tracker), &record, leaf)
   }

@@ -28,6 +28,7 @@ final class DiskTracking: Sendable {
   let place: TrackingFile
   let options: TrackingOptions
   let warn: @Sendable (String) -> Void
+  let boot: GUID
   /// Counts the changes that do not stay in the leaf's gate until they are made.
   let gate = OperationGate()
   let sessions = Mutex(Record.unknown)
@@ -35,7 +36,11 @@ final class DiskTracking: Sendable {
   let finishing = Mutex<Void>(())
   private let noting = Atomic<Unmanaged<ChangeTracker>?>(nil)
 
-  init(_ place: TrackingFile, _ options: TrackingOptions, warn: @escaping @Sendable (String) -> Void = { _ in }) {
+  init(
+    _ place: TrackingFile, _ options: TrackingOptions, boot: GUID = BootIdentity.current,
+    warn: @escaping @Sendable (String) -> Void = { _ in }
+  ) {
+    self.boot = boot
     self.place = place
     self.options = options
     self.warn = warn
@@ -83,7 +88,7 @@ final class DiskTracking: Sendable {
     let image = try DiskTracking.state(of: leaf)
     do throws(ImageError) {
       let tracker = try ChangeTracker(
-        file, image: image, boot: BootIdentity.current, isStrict: options.isStrict,
+        file, image: image, boot: boot, isStrict: options.isStrict,
         isSoleWriter: options.isSoleWriter)
       keep(.kept(tracker), &record, leaf)
     } catch {

@@ -27,7 +27,7 @@ enum TrackingFile: Sendable {
   func open(writable: Bool) throws(ImageError) -> HostFile? {
     switch self {
     case .none: return nil
-    case .given(let file): return file
+    case .given(let file): return try file.size() == 0 ? nil : file
     case .beside(let image):
       let name = TrackingFile.name(for: image.name)
       do throws(ImageError) {

@@ -24,6 +24,12 @@ package enum Action: Sendable, Equatable, Codable {
   case powerCutDuring(changes: Int)
   /// A clean close, and a child on top, which is larger by `growth` bytes.
   case child(blockSize: Int, growth: Int)
+  /// Makes a reference point. The oldest goes when there are many.
+  case point
+  /// Drops the point of that place among those that there are.
+  case dropPoint(Int)
+  /// A clean close; another program, which knows nothing of tracking, writes; and opened anew.
+  case foreignWrite(offset: Int, length: Int)
   /// Reads the chain from one of the parents on; 0: the leaf's.
   case readParent(depth: Int, offset: Int, length: Int)
 }
@@ -54,6 +60,10 @@ package struct Step: Sendable, Equatable, Codable, CustomStringConvertible {
       "power goes at change \(changes) of the file from here on (choice \(seed))"
     case .child(let blockSize, let growth):
       "close cleanly and make a child with blocks of \(blockSize), larger by \(growth)"
+    case .point: "make a point"
+    case .dropPoint(let place): "drop a point (\(place))"
+    case .foreignWrite(let offset, let length):
+      "close cleanly, another program writes \(length) bytes at \(offset), open anew"
     case .readParent(let depth, let offset, let length):
       "read \(length) bytes at \(offset) of parent \(depth)"
     }

@@ -14,6 +14,11 @@ package struct DiskShape: Sendable, Equatable, Codable, CustomStringConvertible 
   /// How many pages of tables an image keeps in memory; nil: as many as the program does.
   package var tablePages: Int?
 
+  /// Changes are tracked, from the disk's beginning on.
+  package var isTracked = false
+  /// A VHD that was not closed is believed to be as it was left.
+  package var isSoleWriter = false
+
   package init(isVHD: Bool, isFixed: Bool, size: Int, blockSize: Int, sectorSize: Int, tablePages: Int? = nil)
   {
     self.isVHD = isVHD
@@ -27,6 +32,7 @@ package struct DiskShape: Sendable, Equatable, Codable, CustomStringConvertible 
   package var description: String {
     "\(isVHD ? "VHD" : "VHDX"), \(isFixed ? "fixed" : "dynamic"), \(size) bytes, blocks of \(blockSize), "
       + "sectors of \(sectorSize)" + (tablePages.map { ", \($0) pages of tables in memory" } ?? "")
+      + (isTracked ? isSoleWriter ? ", tracked, sole writer" : ", tracked" : "")
   }
 
   /// A shape of the kind's format; the kind's type is the root's only where it has no parents.
@@ -50,6 +56,8 @@ package struct DiskShape: Sendable, Equatable, Codable, CustomStringConvertible 
       // Bitmaps of several pages.
       if tablePages != nil, kind.parentCount > 0 { size += 20 << 20 }
     }
+    isTracked = Int.random(in: 0..<3, using: &generator) > 0
+    isSoleWriter = isTracked && Bool.random(using: &generator)
     if Bool.random(using: &generator) {
       size -= Int.random(in: 1..<max(2, min(blockSize, 1 << 20) / sectorSize), using: &generator) * sectorSize
     }

@@ -41,6 +41,8 @@ extension History {
     let isPast = last < history.steps.count / 2 ? last : -1
     let before = history.steps[...max(isPast, -1)].filter { !$0.action.isCrash }
     history.steps = history.steps[(isPast + 1)...].filter { !$0.action.isCrash && !$0.action.isChild }
+    // Whose file fails must be told apart; and what is tracked is not what fails here.
+    history.shape.isTracked = false
     // Every other one begins with a log to be replayed.
     guard seed % 2 == 0 else { return (Array(before), history) }
     let dirty = [
@@ -108,6 +110,7 @@ private struct StepMaker {
   }
 
   mutating func any() -> Step {
+    if shape.isTracked, Int.random(in: 0..<8, using: &generator) == 0 { return tracking() }
     switch Int.random(in: 0..<100, using: &generator) {
     case 0..<57: return change()
     case 57..<67:
@@ -126,6 +129,16 @@ private struct StepMaker {
       let (offset, length) = range()
       return step(
         .readParent(depth: Int.random(in: 0..<depth, using: &generator), offset: offset, length: length))
+    }
+  }
+
+  private mutating func tracking() -> Step {
+    switch Int.random(in: 0..<12, using: &generator) {
+    case 0..<8: return step(.point)
+    case 8..<11: return step(.dropPoint(Int.random(in: 0..<4, using: &generator)))
+    default:
+      let (offset, length) = range()
+      return step(.foreignWrite(offset: offset, length: length))
     }
   }
 

@@ -101,7 +101,10 @@ extension Step {
     case .child(let blockSize, let growth):
       if growth > 0 { actions = [.child(blockSize: blockSize, growth: 0)] }
       if blockSize != shape.blockSize { actions.append(.child(blockSize: shape.blockSize, growth: growth)) }
-    case .flush, .maintain, .kill, .readParent: break
+    case .dropPoint(let place) where place > 0: actions = [.dropPoint(0)]
+    case .foreignWrite(let offset, let length):
+      actions = Step.ranges(offset, length, shape).map { .foreignWrite(offset: $0, length: $1) }
+    case .flush, .maintain, .kill, .readParent, .point, .dropPoint: break
     }
     return actions.map { Step($0, seed: seed) } + (seed > 9 ? (1...4).map { Step(action, seed: $0) } : [])
   }

@@ -29,10 +29,13 @@ package struct SimulatedDisk {
   package let shape: DiskShape
   /// The leaf's file.
   package private(set) var file: RecordedFile
-  package private(set) var disk: VirtualDisk
-  package private(set) var expected: ExpectedContents
+  package internal(set) var disk: VirtualDisk
+  package internal(set) var expected: ExpectedContents
   /// The files below the leaf, its parent first, and what the chain from there on reads as.
   private(set) var parents: [(file: RecordedFile, contents: [UInt8])] = []
+  /// The record of its changes.
+  var tracking: SimulatedTracking?
+  private var power = PowerSupply()
   package var totals = Totals()
   /// Whether a state that a power cut during each flush could have left is looked at.
   package var looksAtFlushes = true
@@ -48,20 +51,26 @@ package struct SimulatedDisk {
     self.flaw = flaw
     file = try shape.makeFile(size: shape.size, blockSize: shape.blockSize, parent: nil)
     expected = ExpectedContents([UInt8](repeating: 0, count: shape.size))
-    disk = try SimulatedDisk.open(file, [], shape)
+    if shape.isTracked { tracking = SimulatedTracking(shape, power) }
+    file.connect(power)
+    disk = try SimulatedDisk.open(file, [], shape, tracking)
+    try startTracking()
   }
 
   private static func open(
-    _ leaf: RecordedFile, _ parents: [RecordedFile], _ shape: DiskShape
+    _ leaf: RecordedFile, _ parents: [RecordedFile], _ shape: DiskShape, _ tracking: SimulatedTracking?
   ) throws -> VirtualDisk {
     let files = ([leaf] + parents).enumerated().map { depth, double in
-      HostFile(path: "layer\(depth)", double: double, isWritable: depth == 0)
+      HostFile(
+        path: "layer\(depth)", double: double, isWritable: depth == 0,
+        identity: FileIdentity(device: 7, inode: UInt64(1000 + parents.count - depth)))
     }
-    return try VirtualDisk(files: files, tablePages: shape.tablePages)
+    return try VirtualDisk(files: files, tablePages: shape.tablePages, tracking: tracking?.given)
   }
 
-  private func open(_ leaf: RecordedFile) throws -> VirtualDisk {
-    try SimulatedDisk.open(leaf, parents.map(\.file), shape)
+  /// Opens the leaf as the program that tracks it, or only to look.
+  func open(_ leaf: RecordedFile, tracked: Bool = false) throws -> VirtualDisk {
+    try SimulatedDisk.open(leaf, parents.map(\.file), shape, tracked ? tracking : nil)
   }
 
   /// The same disk over a copy of its files, as an opening finds it.
@@ -69,6 +78,7 @@ package struct SimulatedDisk {
     var copy = self
     copy.file = RecordedFile(file.contents)
     copy.parents = parents.map { (RecordedFile($0.file.contents), $0.contents) }
+    copy.tracking = nil
     copy.disk = try copy.open(copy.file)
     return copy
   }
@@ -79,6 +89,7 @@ package struct SimulatedDisk {
     totals.steps += 1
     if looksAtFlushes { file.sample(SeededGenerator(seed: step.seed)) }
     file.limitOperations(to: SimulatedDisk.operationLimit)
+    tracking?.file.limitOperations(to: SimulatedDisk.operationLimit)
     if flaw == .flushesNothing, powerCutToCome == nil {
       file.follow(RecordedFile.FaultPlan([.flush], first: 0, lasts: true, .liesOnFlush))
     }
@@ -91,6 +102,8 @@ package struct SimulatedDisk {
       try cutPower(seed)
     }
     try checkSamples()
+    // Now and then; at crashes, points and closes always.
+    if step.seed % 4 == 0 { try checkChanges("after it") }
   }
 
   private mutating func act(_ step: Step) throws {
@@ -111,6 +124,7 @@ package struct SimulatedDisk {
       try write([UInt8](repeating: 0, count: range.count), at: range.lowerBound)
     case .zero(let offset, let length):
       let range = inside(offset, length)
+      tracking?.note(range)
       expected.zero(
         at: range.lowerBound, length: flaw == .zeroesTooLittle ? max(0, range.count - 512) : range.count)
       if !range.isEmpty { try disk.zero(at: UInt64(range.lowerBound), length: UInt64(range.count)) }
@@ -128,16 +142,17 @@ package struct SimulatedDisk {
     case .powerCut: try cutPower(step.seed)
     case .powerCutDuring(let changes):
       powerCutToCome = step.seed
-      file.follow(
-        RecordedFile.FaultPlan(
-          [.write, .resize, .punch, .reserve, .flush], first: changes, lasts: true, .fails(.ioError)))
+      power.last(for: changes)
     case .child(let blockSize, let growth): try makeChild(blockSize: blockSize, growth: growth)
     case .readParent(let depth, let offset, let length): try readParent(depth, offset, length)
+    case .point: try makePoint()
+    case .dropPoint(let place): try dropPoint(place)
+    case .foreignWrite(let offset, let length): try foreignWrite(step.seed, inside(offset, length))
     }
   }
 
   /// All is durable; but the states during the step are from before its end.
-  private mutating func settle() throws {
+  mutating func settle() throws {
     try checkSamples()
     expected.settle()
   }
@@ -150,6 +165,7 @@ package struct SimulatedDisk {
   private mutating func write(_ bytes: [UInt8], at offset: Int) throws {
     guard !bytes.isEmpty else { return }
     expected.write(bytes, at: offset)
+    tracking?.note(offset..<(offset + bytes.count))
     let disk = disk
     let result: Result<Bool, ImageError> = bytes.withUnsafeBytes { buffer in
       Result { () throws(ImageError) in try disk.write(buffer, at: UInt64(offset), mayWait: true) }
@@ -157,7 +173,7 @@ package struct SimulatedDisk {
     guard try result.get() else { throw Finding("a write that may wait said that it would have to") }
   }
 
-  private static func read(_ disk: VirtualDisk, _ range: Range<Int>) throws -> [UInt8] {
+  static func read(_ disk: VirtualDisk, _ range: Range<Int>) throws -> [UInt8] {
     guard !range.isEmpty else { return [] }
     var bytes = [UInt8](repeating: 0xEE, count: range.count)
     let result: Result<Bool, ImageError> = bytes.withUnsafeMutableBytes { buffer in
@@ -176,18 +192,27 @@ package struct SimulatedDisk {
     let wasWriting = disk.isWriting
     try disk.finishWriting()
     if wasWriting { try settle() }
-    disk = try open(file)
+    disk = try open(file, tracked: true)
     try validate(disk, isClosed: wasWriting, "closed")
     try compareAll("opened anew")
+    // Without power the record's end was not told.
+    try checkChanges("opened anew", mayRefuse: powerCutToCome != nil && tracking?.refusesUnclean ?? false)
+  }
+
+  mutating func restorePower() {
+    powerCutToCome = nil
+    power.restore()
   }
 
   private mutating func kill() throws {
     totals.crashes += 1
     powerCutToCome = nil
     file.clearFaults()
-    disk = try open(file)
+    power.restore()
+    disk = try open(file, tracked: true)
     try validate(disk, isClosed: false, "after the kill")
     try acceptContents("after the kill")
+    try checkChanges("after the kill", mayRefuse: tracking?.refusesUnclean ?? false)
   }
 
   /// Reads all; what is found, and is allowed, is the truth from now on.
@@ -201,17 +226,21 @@ package struct SimulatedDisk {
     totals.crashes += 1
     powerCutToCome = nil
     file.clearFaults()
+    power.restore()
     try checkSamples()
     var generator = SeededGenerator(seed: seed)
-    file = RecordedFile(file.crashState(&generator))
+    file = RecordedFile(file.crashState(&generator), modified: file.modified)
+    file.connect(power)
+    tracking?.cutPower(&generator)
     if looksAtFlushes { file.sample(generator) }
     file.limitOperations(to: SimulatedDisk.operationLimit)
     do {
-      disk = try open(file)
+      disk = try open(file, tracked: true)
       try validate(disk, isClosed: false, "after the power cut")
       let found = try SimulatedDisk.read(disk, 0..<expected.size)
       try check(found, "after the power cut")
       expected.adopt(found)
+      try checkChanges("after the power cut", mayRefuse: tracking?.refusesUnclean ?? false)
     } catch let error as ImageError {
       throw Finding("after the power cut it cannot be read: \(error)")
     }
@@ -227,8 +256,12 @@ package struct SimulatedDisk {
     file = try shape.makeFile(
       size: contents.count + growth, blockSize: blockSize, parent: file.contents)
     powerCutToCome = nil
+    power.restore()
+    file.connect(power)
     expected = ExpectedContents(contents + [UInt8](repeating: 0, count: growth))
-    disk = try open(file)
+    if shape.isTracked { tracking = SimulatedTracking(shape, power) }
+    disk = try open(file, tracked: true)
+    try startTracking()
     try compareAll("as a new child")
   }
 

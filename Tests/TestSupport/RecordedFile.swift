@@ -60,6 +60,9 @@ public final class RecordedFile: HostFileDouble {
     var limit = Int.max
     var sampling: SeededGenerator?
     var samples: [SparseBytes] = []
+    var power: PowerSupply?
+    /// Stands for the time of the last change.
+    var changes: Int64 = 0
 
     mutating func note(_ change: RecordedEpoch.Change) {
       epoch.entries.append(.init(change: change, operation: operation, sizeAfter: now.size))
@@ -68,8 +71,10 @@ public final class RecordedFile: HostFileDouble {
 
   private let state: Mutex<State>
 
-  public init(_ contents: SparseBytes = SparseBytes()) {
+  /// - Parameter modified: the time of its last change so far.
+  public init(_ contents: SparseBytes = SparseBytes(), modified: Int64 = 0) {
     var initial = State()
+    initial.changes = modified
     initial.now = contents
     initial.epoch = RecordedEpoch(base: contents, operation: 0)
     state = Mutex(initial)
@@ -119,6 +124,11 @@ public final class RecordedFile: HostFileDouble {
   public var failedCount: Int { state.withLock { $0.failed } }
   /// How many of those were flushes.
   public var failedFlushes: Int { state.withLock { $0.failedFlushes } }
+
+  /// Every change takes power from the supply, which other files may share; without power every change and flush fails.
+  public func connect(_ supply: PowerSupply) { state.withLock { $0.power = supply } }
+
+  public var modified: Int64 { state.withLock { $0.changes } }
 
   public func clearFaults() {
     state.withLock { state in
@@ -277,6 +287,8 @@ extension RecordedFile.State {
     if all > limit { return .fails(.tooManySymbolicLinkLevels) }
     var fault: RecordedFile.Fault?
     if operation != .read {
+      if let power, !power.take() { return .fails(.ioError) }
+      if operation != .flush { changes += 1 }
       fault = faults[operations]
       operations += 1
     }
