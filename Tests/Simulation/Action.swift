@@ -22,6 +22,8 @@ package enum Action: Sendable, Equatable, Codable {
   case powerCut
   /// The power goes after so many more changes and flushes of the file, in the middle of whatever is done then.
   case powerCutDuring(changes: Int)
+  /// The program is killed after so many more changes and flushes, in the middle of whatever it does then.
+  case killDuring(changes: Int)
   /// A clean close, and a child on top, which is larger by `growth` bytes.
   case child(blockSize: Int, growth: Int)
   /// Makes a reference point. The oldest goes when there are many.
@@ -58,6 +60,7 @@ package struct Step: Sendable, Equatable, Codable, CustomStringConvertible {
     case .powerCut: "power cut (choice \(seed)), and open anew"
     case .powerCutDuring(let changes):
       "power goes at change \(changes) of the file from here on (choice \(seed))"
+    case .killDuring(let changes): "the program is killed at change \(changes) from here on"
     case .child(let blockSize, let growth):
       "close cleanly and make a child with blocks of \(blockSize), larger by \(growth)"
     case .point: "make a point"

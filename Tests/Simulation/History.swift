@@ -56,7 +56,7 @@ extension History {
 extension Action {
   fileprivate var isCrash: Bool {
     switch self {
-    case .kill, .powerCut, .powerCutDuring: true
+    case .kill, .killDuring, .powerCut, .powerCutDuring: true
     default: false
     }
   }
@@ -120,7 +120,8 @@ private struct StepMaker {
     case 78..<82: return step(.close)
     case 82..<84: return step(.reopen)
     case 84..<88: return step(.maintain)
-    case 88..<91: return step(.kill)
+    case 88: return step(.kill)
+    case 89, 90: return step(.killDuring(changes: Int.random(in: 0..<24, using: &generator)))
     case 91..<94: return step(.powerCut)
     case 94..<97: return step(.powerCutDuring(changes: Int.random(in: 0..<24, using: &generator)))
     default:

@@ -41,6 +41,8 @@ package struct SimulatedDisk {
   package var looksAtFlushes = true
   /// The seed of the power cut that is to come in the middle of something.
   private var powerCutToCome: UInt64?
+  /// It is a kill that is to come: nothing that was written is lost.
+  private var isKillToCome = false
   /// A step may not do more operations on the host's file than this.
   private static let operationLimit = 300_000
 
@@ -99,7 +101,7 @@ package struct SimulatedDisk {
       guard let seed = powerCutToCome, error.chain.contains(where: { $0.errno == .ioError }) else {
         throw error
       }
-      try cutPower(seed)
+      if isKillToCome { try kill() } else { try cutPower(seed) }
     }
     try checkSamples()
     // Now and then; at crashes, points and closes always.
@@ -142,6 +144,11 @@ package struct SimulatedDisk {
     case .powerCut: try cutPower(step.seed)
     case .powerCutDuring(let changes):
       powerCutToCome = step.seed
+      isKillToCome = false
+      power.last(for: changes)
+    case .killDuring(let changes):
+      powerCutToCome = step.seed
+      isKillToCome = true
       power.last(for: changes)
     case .child(let blockSize, let growth): try makeChild(blockSize: blockSize, growth: growth)
     case .readParent(let depth, let offset, let length): try readParent(depth, offset, length)

@@ -26,6 +26,8 @@ struct SimulatedTracking {
   var points: [Point] = []
   /// A point that was being made when the power went.
   var pending: Point?
+  /// A point that was being dropped then.
+  var dropping: String?
   var names = 0
   /// Another program writes, or wrote when the power went.
   var mayBeForeign = false
@@ -95,13 +97,9 @@ extension SimulatedDisk {
 
   mutating func dropPoint(_ place: Int) throws {
     guard let record = tracking, place < record.points.count else { return }
-    do {
-      try disk.dropPoint(record.points[place].id)
-    } catch {
-      // It may be gone already when the power goes.
-      tracking?.pending = nil
-      throw error
-    }
+    tracking?.dropping = record.points[place].id
+    try disk.dropPoint(record.points[place].id)
+    tracking?.dropping = nil
     tracking?.points.remove(at: place)
     try checkChanges("with one point less")
   }
@@ -136,15 +134,14 @@ extension SimulatedDisk {
     }
     var known = facts.points.map(\.id)
     // A point, or the end of one, that was under way when the power went.
-    if let pending = record.pending, let id = known.last, !record.points.contains(where: { $0.id == id }) {
-      _ = pending
+    if record.pending != nil, let id = known.last, !record.points.contains(where: { $0.id == id }) {
       takePending(id)
     }
     tracking?.pending = nil
     tracking?.points.removeAll { point in
-      guard known.contains(point.id) else { return !point.isExact }
-      return false
+      !known.contains(point.id) && (!point.isExact || point.id == record.dropping)
     }
+    tracking?.dropping = nil
     known.sort()
     guard let points = tracking?.points, points.map(\.id).sorted() == known else {
       throw Finding("\(when), there are other points than were made")
