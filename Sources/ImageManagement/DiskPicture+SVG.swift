@@ -37,8 +37,11 @@ extension DiskPicture {
 
   /// Names have up to 255 bytes; what does not fit beside each other is cut in the middle.
   private var shortName: String {
-    let name = escaped(name)
-    return name.count <= 72 ? name : "\(name.prefix(35))…\(name.suffix(35))"
+    DiskPicture.shortened(escaped(name), to: 72)
+  }
+
+  private static func shortened(_ text: String, to count: Int) -> String {
+    text.count <= count ? text : "\(text.prefix(count / 2))…\(text.suffix(count / 2 - 1))"
   }
 
   private var subtitle: String {
@@ -51,11 +54,12 @@ extension DiskPicture {
     var y = Layout.legend
     func line(_ swatch: String, _ words: String, _ bytes: UInt64?) {
       text += "<g transform=\"translate(24 \(y))\">\(swatch)"
-      text += "<text x=\"24\" y=\"11\" font-size=\"13\" fill=\"#1a1a1a\">\(DiskPicture.markup(words))</text>"
       if let bytes {
-        text += "<text x=\"640\" y=\"11\" font-size=\"13\" fill=\"#1a1a1a\" text-anchor=\"end\">"
+        text += "<text x=\"112\" y=\"11\" font-size=\"13\" fill=\"#1a1a1a\" text-anchor=\"end\">"
         text += "\(sizeInWords(bytes))</text>"
       }
+      let x = bytes == nil ? 24 : 128
+      text += "<text x=\"\(x)\" y=\"11\" font-size=\"13\" fill=\"#1a1a1a\">\(DiskPicture.markup(words))</text>"
       text += "</g>\n"
       y += Layout.line
     }
@@ -67,8 +71,9 @@ extension DiskPicture {
     switch changes {
     case .since(let point):
       line(
-        swatch, "Changed somewhere in the square since the newest point, \(escaped(point.name)) "
-          + "(\(timeText(point.created)))", changed)
+        swatch,
+        "Changed since the newest point, \(DiskPicture.shortened(point.name, to: 40)) (\(timeText(point.created)))",
+        changed)
     case .unknown(let why): line(swatch, "Changed since the newest point: unknown. \(why).", nil)
     }
   }

@@ -1,5 +1,6 @@
 import Storage
 import Testing
+import VirtualDisk
 
 @testable import MountedView
 
@@ -20,6 +21,16 @@ import Testing
     #expect(options.parentDirectories == ["/a,b", "/c"])
   }
 
+  @Test func howChangesAreTracked() throws {
+    var expected = TrackingOptions()
+    #expect(try options("ro").tracking == expected)
+    expected.tracksAll = true
+    #expect(try options("track").tracking == expected)
+    expected.isStrict = true
+    expected.isSoleWriter = true
+    #expect(try options("tracking=strict,sole-writer,track").tracking == expected)
+  }
+
   @Test func theLastOfTwoCounts() throws {
     #expect(try !options("ro,rw").isReadOnly)
     #expect(try options("rw,ro").isReadOnly)
@@ -34,7 +45,7 @@ import Testing
   @Test(arguments: [
     "bogus", "ro=1", "uid", "uid=", "uid=-1", "uid=x", "uid=+1", "uid=4294967296", "umask=8", "umask=1000",
     "parents=",
-    "allow_other=1",
+    "allow_other=1", "track=1", "tracking", "tracking=", "tracking=lax", "sole-writer=1",
   ])
   func whatIsNotUnderstoodIsRefused(_ word: String) {
     let error = #expect(throws: ImageError.self) { try options(word) }
@@ -49,10 +60,14 @@ import Testing
     options.owner = 5
     options.group = 6
     options.mask = 0o27
+    options.tracking.tracksAll = true
+    options.tracking.isStrict = true
+    options.tracking.isSoleWriter = true
     options.parentDirectories = ["/p,q", "-r"]
     #expect(
       options.commandLine == [
-        "--read-only", "-o", "allow_other", "-o", "uid=5", "-o", "gid=6", "-o", "umask=27", "--parents=/p,q",
+        "--read-only", "-o", "allow_other", "-o", "uid=5", "-o", "gid=6", "-o", "umask=27", "-o", "track",
+        "-o", "tracking=strict", "-o", "sole-writer", "--parents=/p,q",
         "--parents=-r", "--", "/a", "/b",
       ])
   }

@@ -106,10 +106,13 @@ extension FuzzTarget {
     form: .text,
     words: [
       "ro", "rw", "allow_other", "uid=", "gid=", "umask=", "parents=", ",", "\\,", "0777", "4294967295", "x-",
-      "defaults",
+      "defaults", "track", "tracking=strict", "sole-writer",
     ],
     seeds: {
-      ["ro,allow_other,uid=1000,gid=0,umask=077,parents=/a\\,b", "defaults,nofail,x-systemd.automount", "rw"]
+      [
+        "ro,allow_other,uid=1000,gid=0,umask=077,parents=/a\\,b", "defaults,nofail,x-systemd.automount", "rw",
+        "track,tracking=strict,sole-writer",
+      ]
         .map {
           Array($0.utf8)
         }
