@@ -40,7 +40,7 @@ extension MountTests {
       // Written, removed, discarded.
       try writeFile("\(folder)/second", pattern(seed: 2, count: 3 << 20))
       try runChecked(["rm", "\(folder)/first"])
-      try runChecked(["sync"])
+      try runChecked(["sync", "-f", folder])
       try runChecked(["fstrim", folder])
       try files.unmount()
       try device.detach()
