@@ -33,7 +33,8 @@ public struct ChangesReport {
   }
 
   init(
-    limitID: String, region: Range<UInt64>, maximum: UInt64?, as format: ReportFormat, source: @escaping Source
+    limitID: String, region: Range<UInt64>, maximum: UInt64?, as format: ReportFormat,
+    source: @escaping Source
   ) {
     self.limitID = limitID
     self.region = region
@@ -55,7 +56,8 @@ public struct ChangesReport {
     case (.head, .text):
       stage = .ranges
       return Array(
-        "# limit \(escaped(limitID)) target - offset \(region.lowerBound) length \(region.upperBound - region.lowerBound)\n".utf8)
+        "# limit \(escaped(limitID)) target - offset \(region.lowerBound) length \(region.upperBound - region.lowerBound)\n"
+          .utf8)
     case (.ranges, .text):
       let lines = try nextLines()
       if !lines.isEmpty { return lines }

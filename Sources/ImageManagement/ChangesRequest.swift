@@ -22,7 +22,9 @@ public struct ChangesRequest: Sendable, Equatable {
   /// What the question leads to, checked against a disk of `size` bytes. `image` is named in errors.
   ///
   /// Errors: 32773 for a missing limit, a target (no image is a set here), a region that is empty or not inside the disk.
-  func checked(ofDisk size: UInt64, _ image: String) throws(ImageError) -> (limit: String, region: Range<UInt64>) {
+  func checked(ofDisk size: UInt64, _ image: String) throws(ImageError) -> (
+    limit: String, region: Range<UInt64>
+  ) {
     func refusal(_ what: String) -> ImageError {
       ImageError(.invalidParameter, "\(escaped(image)): changes: \(what)")
     }

@@ -59,7 +59,8 @@ extension DiskPicture {
         text += "\(sizeInWords(bytes))</text>"
       }
       let x = bytes == nil ? 24 : 128
-      text += "<text x=\"\(x)\" y=\"11\" font-size=\"13\" fill=\"#1a1a1a\">\(DiskPicture.markup(words))</text>"
+      text +=
+        "<text x=\"\(x)\" y=\"11\" font-size=\"13\" fill=\"#1a1a1a\">\(DiskPicture.markup(words))</text>"
       text += "</g>\n"
       y += Layout.line
     }
@@ -90,7 +91,8 @@ extension DiskPicture {
     let kinds = squares.map(\.kind)
     for kind in Kind.allCases {
       let side = Layout.side
-      appendPath(&text, "fill=\"\(kind.colour)\" stroke=\"\(kind.edge)\" stroke-width=\"0.5\"") { index, x, y in
+      appendPath(&text, "fill=\"\(kind.colour)\" stroke=\"\(kind.edge)\" stroke-width=\"0.5\"") {
+        index, x, y in
         kinds[index] == kind ? "M\(x) \(y)h\(side)v\(side)h-\(side)z" : nil
       }
     }

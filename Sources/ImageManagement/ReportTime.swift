@@ -4,7 +4,8 @@ import Glibc
 ///
 /// - Parameter nanoseconds: since 1970.
 func timeText(_ nanoseconds: Int64) -> String {
-  var seconds = time_t(nanoseconds >= 0 ? nanoseconds / 1_000_000_000 : (nanoseconds - 999_999_999) / 1_000_000_000)
+  var seconds = time_t(
+    nanoseconds >= 0 ? nanoseconds / 1_000_000_000 : (nanoseconds - 999_999_999) / 1_000_000_000)
   var parts = tm()
   guard gmtime_r(&seconds, &parts) != nil else { return "" }
   func digits(_ number: Int32, _ count: Int) -> String {

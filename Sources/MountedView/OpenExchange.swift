@@ -75,7 +75,9 @@ final class OpenExchange: Sendable {
   /// The words of a line: without the newline at its end.
   static func line(_ bytes: [UInt8]) -> String {
     var bytes = bytes[...]
-    while let last = bytes.last, last == UInt8(ascii: "\n") || last == UInt8(ascii: "\r") { bytes.removeLast() }
+    while let last = bytes.last, last == UInt8(ascii: "\n") || last == UInt8(ascii: "\r") {
+      bytes.removeLast()
+    }
     return String(decoding: bytes, as: UTF8.self)
   }
 }

@@ -8,7 +8,9 @@ enum PointPlace: UInt8, CaseIterable, Sendable {
   case infoAsJSON = 4
 
   /// What a listing shows.
-  static let listed: [(name: String, place: PointPlace)] = [("id", .id), ("created", .created), ("info", .info)]
+  static let listed: [(name: String, place: PointPlace)] = [
+    ("id", .id), ("created", .created), ("info", .info),
+  ]
 
   /// The file of that name in a point's directory; nil when there is none.
   init?(name: String) {

@@ -47,12 +47,14 @@ extension Server {
       // be.
       if entry.identity == image.identity { image.entry = entry }
       let tracking = library.trackingState(of: entry)
-      return InfoReport(entry, parentPath: parentPath(of: entry), tracking: tracking).bytes(as: question.format)
+      return InfoReport(entry, parentPath: parentPath(of: entry), tracking: tracking).bytes(
+        as: question.format)
     case .chain: return ChainReport(try library.chain(of: image.name)).bytes(as: question.format)
     case .tracking:
       let facts = try library.tracking(of: image.name)
       return question.showsPointsOnly
-        ? try PointListReport(facts).bytes(as: question.format) : TrackingReport(facts).bytes(as: question.format)
+        ? try PointListReport(facts).bytes(as: question.format)
+        : TrackingReport(facts).bytes(as: question.format)
     case .mapPicture: return try picture(of: image)
     case .map, .changes: return []
     }

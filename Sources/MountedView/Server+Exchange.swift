@@ -16,7 +16,8 @@ extension Server {
       image.note(
         ImageError(
           .invalidParameter,
-          "\(escaped(image.name)): changes: open it for reading and writing; the answer is read on the same descriptor"))
+          "\(escaped(image.name)): changes: open it for reading and writing; the answer is read on the same descriptor"
+        ))
       return request.fail(EINVAL)
     }
     if query.question != nil {
@@ -60,7 +61,8 @@ extension Server {
     if line.isEmpty { return }
     guard tree.isPresent(exchange.image) else {
       throw ImageError(
-        errno: .init(rawValue: ESTALE), "\(escaped(exchange.image.name)): is another file by now; open it again")
+        errno: .init(rawValue: ESTALE),
+        "\(escaped(exchange.image.name)): is another file by now; open it again")
     }
     switch exchange.file {
     case .changes:

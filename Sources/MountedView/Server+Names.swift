@@ -229,7 +229,8 @@ extension Server {
     case .place(let image, .points):
       add(image, .image, "..", isDirectory: true)
       for (counter, point) in tree.points(of: image) {
-        entries.append(.init(name: point.name, node: NodeNumber(point: counter, .directory), isDirectory: true))
+        entries.append(
+          .init(name: point.name, node: NodeNumber(point: counter, .directory), isDirectory: true))
       }
     case .point(let image, _, .directory):
       add(image, .points, "..", isDirectory: true)

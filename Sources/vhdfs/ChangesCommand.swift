@@ -26,16 +26,20 @@ struct ChangesCommand: ParsableCommand {
   @OptionGroup var arguments: ImageArguments
 
   @Option(
-    help: ArgumentHelp("The id or the name of the point from which changes count, or parent.", valueName: "point"))
+    help: ArgumentHelp(
+      "The id or the name of the point from which changes count, or parent.", valueName: "point"))
   var limit: String
 
-  @Option(help: ArgumentHelp("VHD Sets: the snapshot to compare with, instead of the disk as it is.", valueName: "id"))
+  @Option(
+    help: ArgumentHelp(
+      "VHD Sets: the snapshot to compare with, instead of the disk as it is.", valueName: "id"))
   var target: String?
 
   @Option(help: ArgumentHelp("Where to begin on the disk.", valueName: "bytes"))
   var offset = ByteCount(bytes: 0)
 
-  @Option(help: ArgumentHelp("How much of the disk to look at; without it, all to the end.", valueName: "bytes"))
+  @Option(
+    help: ArgumentHelp("How much of the disk to look at; without it, all to the end.", valueName: "bytes"))
   var length: ByteCount?
 
   @Option(

@@ -29,7 +29,8 @@ struct MapCommand: ParsableCommand {
   @Flag(help: "Print JSON.")
   var json = false
 
-  @Flag(help: "Print a picture of the whole disk, as SVG, with what changed since the newest reference point.")
+  @Flag(
+    help: "Print a picture of the whole disk, as SVG, with what changed since the newest reference point.")
   var svg = false
 
   func validate() throws {

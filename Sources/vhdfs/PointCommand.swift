@@ -34,7 +34,8 @@ struct PointCreateCommand: ParsableCommand {
 
   @OptionGroup var arguments: ImageArguments
 
-  @Argument(help: ArgumentHelp("1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-'; not 'parent'.", valueName: "name"))
+  @Argument(
+    help: ArgumentHelp("1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-'; not 'parent'.", valueName: "name"))
   var name: String
 
   @Flag(help: "Print JSON.")
@@ -94,7 +95,9 @@ struct PointListCommand: ParsableCommand {
 
   func run() throws {
     let format: ReportFormat = json ? .json : .text
-    if try RunningMount.copyAnswer(about: arguments.image, "tracking?show=points&format=\(format.rawValue)") { return }
+    if try RunningMount.copyAnswer(about: arguments.image, "tracking?show=points&format=\(format.rawValue)") {
+      return
+    }
     let library = try arguments.openLibrary()
     let facts = try library.tracking(of: library.onlyName())
     try library.close()

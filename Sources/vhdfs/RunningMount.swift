@@ -55,7 +55,9 @@ struct RunningMount {
   /// Errors: the mount's, with its sentence.
   func copyAnswer(to question: String) throws(ImageError) {
     let file: FileDescriptor
-    do { file = try FileDescriptor.open(control.appending(question), .readOnly) } catch { throw refusal(error) }
+    do { file = try FileDescriptor.open(control.appending(question), .readOnly) } catch {
+      throw refusal(error)
+    }
     defer { try? file.close() }
     while true {
       let piece: [UInt8]?

@@ -50,7 +50,8 @@ struct UsageTests {
   func eachCommandHasAManualPage() throws {
     let directory = try TemporaryDirectory()
     try runChecked([Project.file("scripts/man-pages"), Vhdfs.program, directory.path])
-    let expected = ["", "-changes", "-create", "-info", "-map", "-mount", "-point", "-tracking", "-unmount"].map { "vhdfs\($0)" }
+    let expected = ["", "-changes", "-create", "-info", "-map", "-mount", "-point", "-tracking", "-unmount"]
+      .map { "vhdfs\($0)" }
     #expect(try names(in: directory.path) == expected.map { "\($0).1" }.sorted())
     for name in expected {
       let page = try textOfFile(directory.file("\(name).1"))

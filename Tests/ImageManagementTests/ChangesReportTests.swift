@@ -134,15 +134,30 @@ struct ChangesReportTests {
     }
     #expect(try region { _ in } == 0..<1000)
     #expect(try region { $0.offset = 10 } == 10..<1000)
-    #expect(try region { $0.offset = 10; $0.length = 990 } == 10..<1000)
-    #expect(try region { $0.offset = 999; $0.length = 1 } == 999..<1000)
+    #expect(
+      try region {
+        $0.offset = 10
+        $0.length = 990
+      } == 10..<1000)
+    #expect(
+      try region {
+        $0.offset = 999
+        $0.length = 1
+      } == 999..<1000)
   }
 
   @Test func whatIsNotInsideTheDiskIsRefused() {
     let bad = [
       request { $0.offset = 1000 }, request { $0.offset = .max }, request { $0.length = 0 },
-      request { $0.length = 1001 }, request { $0.offset = 10; $0.length = 991 },
-      request { $0.offset = 10; $0.length = .max }, request { $0.maximum = 0 }, request { $0.target = "b" },
+      request { $0.length = 1001 },
+      request {
+        $0.offset = 10
+        $0.length = 991
+      },
+      request {
+        $0.offset = 10
+        $0.length = .max
+      }, request { $0.maximum = 0 }, request { $0.target = "b" },
       request { $0.limit = nil }, request { $0.limit = "" },
     ]
     for request in bad {

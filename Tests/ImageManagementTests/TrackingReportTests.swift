@@ -75,7 +75,8 @@ struct TrackingReportTests {
   @Test func aRefusedRecordSaysWhy() {
     let refusal = ImageError(.wrongDataType, "the record is damaged")
     let facts = TrackingFacts(state: .refused, refusal: refusal, path: "/a", fileSize: 1)
-    #expect(text(TrackingReport(facts).bytes(as: .text)).hasPrefix("state refused\nreason the record is damaged\n"))
+    #expect(
+      text(TrackingReport(facts).bytes(as: .text)).hasPrefix("state refused\nreason the record is damaged\n"))
     #expect(throws: ImageError.self) { try PointListReport(facts) }
   }
 }

@@ -75,7 +75,8 @@ extension MountTests {
         try disk.write(pattern(seed: 2, count: 100_000), at: 3_000_000)
         try disk.write(pattern(seed: 3, count: 4096), at: 20 << 20)
       }
-      let ranges = try TrackingTests.ranges(try mount.text(name, "control/changes?limit=parent"), of: 32 << 20)
+      let ranges = try TrackingTests.ranges(
+        try mount.text(name, "control/changes?limit=parent"), of: 32 << 20)
       #expect(try copy(ranges, from: mount.file(name), to: copyPath) < 1 << 20)
       try runChecked(["cmp", mount.file(name), copyPath])
       let picture = try mount.text(name, "control/map.svg")

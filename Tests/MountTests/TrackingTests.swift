@@ -90,8 +90,10 @@ extension MountTests {
       let mount = try workspace.mount()
       let size = 32 << 20
       for (question, code, said) in [
-        ("", EINVAL, "limit"), ("?", EINVAL, "limit"), ("?limit=", EINVAL, "limit"), ("?max=1", EINVAL, "limit"),
-        ("?limit=q", ENXIO, "full copy"), ("?limit=p&what=1", EINVAL, "what"), ("?limit", EINVAL, "key=value"),
+        ("", EINVAL, "limit"), ("?", EINVAL, "limit"), ("?limit=", EINVAL, "limit"),
+        ("?max=1", EINVAL, "limit"),
+        ("?limit=q", ENXIO, "full copy"), ("?limit=p&what=1", EINVAL, "what"),
+        ("?limit", EINVAL, "key=value"),
         ("?limit=p&offset=x", EINVAL, "number"), ("?limit=p&length=-1", EINVAL, "number"),
         ("?limit=p&offset=99999999999999999999", EINVAL, "number"), ("?limit=p&max=0", EINVAL, "max"),
         ("?limit=p&offset=\(size)", EINVAL, "end"), ("?limit=p&length=0", EINVAL, "0"),
@@ -99,7 +101,9 @@ extension MountTests {
         ("?limit=p&format=xml", EINVAL, "text or json"), ("?limit=p&limit=p", EINVAL, "once"),
         ("?limit=parent", EOPNOTSUPP, "parent"), ("?limit=p&offset=0&length=\(size)", 0, ""),
       ] as [(String, Int32, String)] {
-        #expect(TrackingTests.openingCode(mount.file("a.vhdx", "control/changes\(question)")) == code, "\(question)")
+        #expect(
+          TrackingTests.openingCode(mount.file("a.vhdx", "control/changes\(question)")) == code, "\(question)"
+        )
         let error = try mount.text("a.vhdx", "control/error")
         #expect(error.contains(said), "\(question): \(error)")
       }

@@ -64,7 +64,9 @@ extension MountTests {
         let whole = try file.read(at: 7, count: 10_000)
         #expect(String(decoding: whole, as: UTF8.self).hasSuffix(expected))
         var again: [UInt8] = []
-        while let piece = try? file.read(at: UInt64(7 + again.count), count: 3), !piece.isEmpty { again += piece }
+        while let piece = try? file.read(at: UInt64(7 + again.count), count: 3), !piece.isEmpty {
+          again += piece
+        }
         #expect(again == whole)
         #expect(try file.read(at: 7, count: 10_000) == whole)
       }
