@@ -6,7 +6,7 @@
 #   --size MIB      of the allocated disk (1024)
 #   --fresh GIB     size of the fresh dynamic disks (64)
 #   --directory D   where images and mount points are made (TMPDIR or /tmp); removed at the end
-#   --only WORDS    of: disk fresh chain many huge (all)
+#   --only WORDS    of: disk fresh chain many huge tracking changes tracked-huge (all)
 #   --pin           the clients on one processor, the servers on another
 #   --quick         one round of one second
 #
@@ -17,7 +17,7 @@ set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 vhdfs=${VHDFS_PROGRAM:-$here/../.build/release/vhdfs}
-rounds=5 seconds=2 size=1024 fresh=64 base=${TMPDIR:-/tmp} parts="disk fresh chain many huge" pin=
+rounds=5 seconds=2 size=1024 fresh=64 base=${TMPDIR:-/tmp} parts="disk fresh chain many huge tracking changes tracked-huge" pin=
 while [ $# -gt 0 ]; do
   case $1 in
     --rounds) rounds=$2; shift ;;
@@ -36,6 +36,7 @@ done
 [ -x "$vhdfs" ] || { echo "bench.sh: $vhdfs is missing; make build" >&2; exit 1; }
 
 work=$(mktemp -d "$base/vhdfs-bench.XXXXXX")
+extra= # another directory of this run
 pids=()
 mounts=()
 client= server=
@@ -53,7 +54,7 @@ stop_all() {
   done
   mounts=() pids=()
 }
-trap 'stop_all; rm -rf --one-file-system "$work"' EXIT
+trap 'stop_all; rm -rf --one-file-system "$work" ${extra:+"$extra"}' EXIT
 trap 'exit 130' INT TERM
 
 cc -O2 -o "$work/passthrough" "$here/passthrough.c" $(pkg-config --cflags --libs fuse3)
@@ -310,6 +311,8 @@ bench_huge() {
   stop_all
 }
 
+. "$here/tracking.sh"
+
 echo "$("$vhdfs" --version), $(uname -sr), $(nproc) processors, libfuse $(pkg-config --modversion fuse3)," \
   "$(qemu-storage-daemon --version | head -n 1); $rounds rounds of $seconds s, medians; $(stat -f -c %T "$work")"
-for part in $parts; do "bench_$part"; done
+for part in $parts; do "bench_${part//-/_}"; done

@@ -74,6 +74,7 @@ extension ChangeTracker {
           guard !state.marks.isSuperset(of: state.wanted) else { return nil }
           var next = state.marks
           next.formUnion(state.wanted)
+          next.insertAhead(of: state.wanted)
           return next
         })
       else { return }

@@ -52,6 +52,30 @@ struct RegionMarks: Equatable, Sendable {
   mutating func removeAll() { for index in words.indices { words[index] = 0 } }
   mutating func insertAll() { for region in 0..<count { insert(region) } }
 
+  /// Whoever writes from front to end should not wait for a flush at every region: behind each of `wanted`, as many
+  /// regions are marked as are in a row before it, up to a GiB. A mark too many is never wrong.
+  mutating func insertAhead(of wanted: RegionMarks) {
+    let most = max(1, (1 << 30) >> Int(shift))
+    for region in wanted.members {
+      var row = 0
+      while row < most, region > row, contains(region - row - 1) { row += 1 }
+      for ahead in 0..<row where region + 1 + ahead < count { insert(region + 1 + ahead) }
+    }
+  }
+
+  /// The regions that are in it, ascending.
+  private var members: [Int] {
+    var found: [Int] = []
+    for (index, word) in words.enumerated() {
+      var rest = word
+      while rest != 0 {
+        found.append(index * 64 + rest.trailingZeroBitCount)
+        rest &= rest - 1
+      }
+    }
+    return found
+  }
+
   mutating func formUnion(_ other: RegionMarks) {
     for index in words.indices { words[index] |= other.words[index] }
   }
