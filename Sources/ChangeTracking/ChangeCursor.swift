@@ -25,12 +25,13 @@ public final class ChangeCursor {
     self.tracker = tracker
     point = try tracker.point(limit)
     oldest = point.firstInterval
-    let (size, presumed, open) = tracker.state.withLock {
-      ($0.header.diskSize, $0.presumed, $0.directory.open.keys.sorted())
+    let (header, presumed, open) = tracker.state.withLock {
+      ($0.header, $0.presumed, $0.directory.open.keys.sorted())
     }
+    let size = header.diskSize
     openIndices = open
     units = (size + TrackingFormat.granularity - 1) >> TrackingFormat.granularityShift
-    coarse = RegionMarks(diskSize: size)
+    coarse = RegionMarks(header)
     if let presumed { coarse.formUnion(presumed) }
     let count = UInt32((UInt64(coarse.count) + TrackingFormat.bitsPerBlock - 1) / TrackingFormat.bitsPerBlock)
     for number in 0..<count {

@@ -5,11 +5,13 @@ extension ChangeTracker {
   ///
   /// - Parameter session: the write ids that an image in use was given when its session began; nil for one that is
   ///   closed.
+  /// - Parameter regionShift: the size of a region, as a power of two; nil: what fits the disk. For tests of small disks.
   public static func create(
-    _ file: HostFile, for image: ImageState, boot: GUID, inSession: Bool
+    _ file: HostFile, for image: ImageState, boot: GUID, inSession: Bool, regionShift: UInt64? = nil
   ) throws(ImageError) {
     let history = GUID.random()
     var header = TrackingHeader(history: history, diskSize: image.diskSize)
+    if let regionShift { header.regionShift = regionShift }
     header.state = inSession ? .open : .clean
     header.boot = boot
     header.identity = image.identity
@@ -20,7 +22,7 @@ extension ChangeTracker {
     header.modified = image.modified
     let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: RegionMarks.slotSize, alignment: 4096)
     defer { bytes.deallocate() }
-    var marks = RegionMarks(diskSize: image.diskSize)
+    var marks = RegionMarks(header)
     for offset in TrackingFormat.regionOffsets {
       marks.sequence += 1
       marks.encode(into: bytes, history: history)

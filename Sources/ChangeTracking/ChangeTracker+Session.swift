@@ -33,7 +33,7 @@ extension ChangeTracker {
       try file.flush()
       let isMarked = state.withLock { !$0.marks.isEmpty }
       if isMarked {
-        var none = RegionMarks(diskSize: image.diskSize)
+        var none = RegionMarks(state.withLock { $0.header })
         none.sequence = 0
         state.withLock { state in
           state.marks.removeAll()

@@ -8,22 +8,23 @@ struct RegionMarks: Equatable, Sendable {
   static let slotSize = 12288
 
   var sequence: UInt64 = 0
-  var shift: UInt64
+  let shift: UInt64
   private(set) var words: [UInt64]
   let count: Int
 
-  init(diskSize: UInt64) {
-    shift = TrackingFormat.regionShift(diskSize: diskSize)
-    count = Int((diskSize + (1 << shift) - 1) >> shift)
+  /// No marks, for the disk of a header.
+  init(_ header: TrackingHeader) {
+    shift = header.regionShift
+    count = Int(TrackingFormat.regionCount(diskSize: header.diskSize, shift: shift))
     words = [UInt64](repeating: 0, count: (count + 63) / 64)
   }
 
-  /// Nil when the slot is not whole, or of another history or disk size.
-  init?(_ bytes: UnsafeRawBufferPointer, history: GUID, diskSize: UInt64) {
-    self.init(diskSize: diskSize)
+  /// Nil when the slot is not whole, or of another history.
+  init?(_ bytes: UnsafeRawBufferPointer, _ header: TrackingHeader) {
+    self.init(header)
     guard bytes.littleEndian(UInt32.self, at: 0) == TrackingFormat.regionSignature,
       bytes.littleEndian(UInt32.self, at: 4) == Checksum.of(bytes, zeroingFieldAt: 4),
-      GUID(bytes, at: 16) == history, UInt64(bytes.littleEndian(UInt32.self, at: 32)) == shift
+      GUID(bytes, at: 16) == header.history, UInt64(bytes.littleEndian(UInt32.self, at: 32)) == shift
     else { return nil }
     sequence = bytes.littleEndian(at: 8)
     for index in words.indices { words[index] = bytes.littleEndian(at: 4096 + index * 8) }

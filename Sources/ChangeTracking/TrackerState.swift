@@ -29,7 +29,7 @@ struct TrackerState: ~Copyable {
     regionSlot = contents.regionSlot
     points = contents.points
     directory = contents.directory
-    let none = RegionMarks(diskSize: contents.header.diskSize)
+    let none = RegionMarks(contents.header)
     marks = contents.marks ?? none
     if contents.marks == nil { marks.sequence = .max / 2 }
     wanted = none
@@ -39,7 +39,7 @@ struct TrackerState: ~Copyable {
   /// After a power cut: what is marked counts as changed; so does what a block that is not whole stood for, and all
   /// of the disk when it is not known what was marked.
   mutating func presumeChanges(_ file: HostFile, _ known: RegionMarks?) throws(ImageError) {
-    var presumed = RegionMarks(diskSize: header.diskSize)
+    var presumed = RegionMarks(header)
     if let known { presumed.formUnion(known) } else { presumed.insertAll() }
     let block = BitmapBlock()
     for (index, slot) in directory.open {

@@ -55,8 +55,7 @@ struct TrackingContents {
     var tables: [RegionMarks?] = []
     for offset in TrackingFormat.regionOffsets {
       tables.append(
-        RegionMarks(
-          try load(offset, RegionMarks.slotSize), history: header.history, diskSize: header.diskSize))
+RegionMarks(try load(offset, RegionMarks.slotSize), header))
     }
     let first = tables[0]?.sequence ?? 0
     let second = tables[1]?.sequence ?? 0

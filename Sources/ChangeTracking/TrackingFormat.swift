@@ -26,8 +26,11 @@ enum TrackingFormat {
   static let chunksOffset: UInt64 = 4 << 20
   static let entriesPerChunk: UInt64 = 512
   static let chunkSize = (entriesPerChunk + 1) * UInt64(pageSize)
-  /// Slots are counted in 32 bits.
-  static let mostChunks: UInt32 = 1 << 22
+  /// 32 GiB: a disk of 64 TiB changed from end to end in each of 16 intervals. What a file can make a reader keep in memory
+  /// is bounded by it.
+  static let mostChunks: UInt32 = 1 << 14
+  /// Bytes. No format has larger disks.
+  static let largestDisk: UInt64 = 1 << 50
   static let blockHeaderSize = 32
   /// Fine bits in a block.
   static let bitsPerBlock = UInt64((pageSize - blockHeaderSize) * 8)
@@ -37,13 +40,17 @@ enum TrackingFormat {
   static let mostRegions: UInt64 = 65536
   static let mostCoarseBlocks = Int((mostRegions + bitsPerBlock - 1) / bitsPerBlock)
   private static let smallestRegionShift: UInt64 = 24
+  /// What a file may say that a region's size is, as a power of two.
+  static let regionShifts: ClosedRange<UInt64> = 12...40
 
   /// The size of a region as a power of two: at least 16 MiB, and at most 65,536 of them on the disk.
   static func regionShift(diskSize: UInt64) -> UInt64 {
     var shift = smallestRegionShift
-    while (diskSize + (1 << shift) - 1) >> shift > mostRegions { shift += 1 }
+    while regionCount(diskSize: diskSize, shift: shift) > mostRegions { shift += 1 }
     return shift
   }
+
+  static func regionCount(diskSize: UInt64, shift: UInt64) -> UInt64 { (diskSize + (1 << shift) - 1) >> shift }
 
   /// The file's size with so many chunks.
   static func fileSize(chunks: UInt32) -> UInt64 { chunksOffset + UInt64(chunks) * chunkSize }

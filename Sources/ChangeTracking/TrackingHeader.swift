@@ -5,7 +5,7 @@ import Storage
 ///      0 signature 8 │   8 version 4 │  12 checksum 4 │  16 sequence 8  │ 24 state 4 │ 28 has write ids 4
 ///     32 disk size 8 │  40 history 16│  56 boot id 16 │  72 device 8    │ 80 inode 8 │ 88 ids before 32
 ///    120 ids after 32│ 152 file size 8│ 160 modified 8│ 168 interval 4 │ 172 catalogue 4 │ 176 points 4
-///    180 catalogue checksum 4 │ 184 blocks of the open interval 4 │ 188 chunks 4
+///    180 catalogue checksum 4 │ 184 blocks of the open interval 4 │ 188 chunks 4 │ 192 region shift 4
 struct TrackingHeader: Equatable, Sendable {
   enum State: UInt32, Sendable {
     case off = 0
@@ -42,6 +42,8 @@ struct TrackingHeader: Equatable, Sendable {
   var openBlocks: UInt32 = 0
   /// The file is at least so many chunks long; a shorter one was cut.
   var chunks: UInt32 = 1
+  /// Bytes of a region as a power of two.
+  var regionShift: UInt64
 
   /// Nil when signature or checksum are wrong; `isNewer` tells a later version from damage.
   init?(_ bytes: UnsafeRawBufferPointer) {
@@ -67,14 +69,18 @@ struct TrackingHeader: Equatable, Sendable {
     catalogueChecksum = bytes.littleEndian(at: 180)
     openBlocks = bytes.littleEndian(at: 184)
     chunks = bytes.littleEndian(at: 188)
+    regionShift = UInt64(bytes.littleEndian(UInt32.self, at: 192))
     guard interval > 0, interval < 1 << 24, catalogue < 2, pointCount <= TrackingFormat.mostPoints,
-      chunks <= TrackingFormat.mostChunks, diskSize > 0, sequence < UInt64.max - (1 << 32)
+      chunks <= TrackingFormat.mostChunks, (1...TrackingFormat.largestDisk).contains(diskSize),
+      sequence < UInt64.max - (1 << 32), TrackingFormat.regionShifts.contains(regionShift),
+      TrackingFormat.regionCount(diskSize: diskSize, shift: regionShift) <= TrackingFormat.mostRegions
     else { return nil }
   }
 
   init(history: GUID, diskSize: UInt64) {
     self.history = history
     self.diskSize = diskSize
+    regionShift = TrackingFormat.regionShift(diskSize: diskSize)
   }
 
   /// Fills `bytes` (a page).
@@ -102,6 +108,7 @@ struct TrackingHeader: Equatable, Sendable {
     bytes.storeLittleEndian(catalogueChecksum, at: 180)
     bytes.storeLittleEndian(openBlocks, at: 184)
     bytes.storeLittleEndian(chunks, at: 188)
+    bytes.storeLittleEndian(UInt32(regionShift), at: 192)
     bytes.storeLittleEndian(Checksum.of(UnsafeRawBufferPointer(bytes), zeroingFieldAt: 12), at: 12)
   }
 

@@ -6,6 +6,8 @@ public struct TrackingOptions: Sendable, Equatable {
   public var isSoleWriter = false
   /// Tracking is switched on for every image that is opened for writing.
   public var tracksAll = false
+  /// The size of a region that is marked as a whole, as a power of two, for tests; nil: what fits the disk.
+  package var regionShift: UInt64?
 
   public init() {}
 }

@@ -41,6 +41,8 @@ struct SimulatedTracking {
   var given: GivenTracking {
     var options = TrackingOptions()
     options.isSoleWriter = shape.isSoleWriter
+    // So that small disks have several.
+    options.regionShift = shape.blockSize % 3 == 1 ? 16 : 18
     return GivenTracking(HostFile(path: "leaf.tracking", double: file), boot: boot, options: options)
   }
 
