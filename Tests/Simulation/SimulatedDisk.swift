@@ -206,6 +206,25 @@ package struct SimulatedDisk {
     try checkChanges("opened anew", mayRefuse: powerCutToCome != nil && tracking?.refusesUnclean ?? false)
   }
 
+  /// The power goes after so many more changes and flushes; whoever performs the step sees its error.
+  mutating func losePower(after changes: Int) { power.last(for: changes) }
+
+  /// The disk as a machine finds it that was started anew, with its files in these states.
+  func afterPowerCut(leaving leaf: SparseBytes, _ record: SparseBytes) throws -> SimulatedDisk {
+    var copy = self
+    copy.power = PowerSupply()
+    copy.tracking?.power = copy.power
+    copy.file = RecordedFile(leaf, modified: file.modified)
+    copy.looksAtFlushes = false
+    copy.tracking?.cutPower(leaving: record)
+    copy.disk = try copy.open(copy.file, tracked: true)
+    let found = try SimulatedDisk.read(copy.disk, 0..<expected.size)
+    try copy.check(found, "after the power cut")
+    copy.expected.adopt(found)
+    try copy.checkChanges("after the power cut", mayRefuse: copy.tracking?.refusesUnclean ?? false)
+    return copy
+  }
+
   mutating func restorePower() {
     powerCutToCome = nil
     power.restore()

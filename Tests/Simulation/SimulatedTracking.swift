@@ -22,7 +22,7 @@ struct SimulatedTracking {
   private(set) var file = RecordedFile()
   private(set) var boot = GUID.random()
   private let shape: DiskShape
-  private let power: PowerSupply
+  var power: PowerSupply
   var points: [Point] = []
   /// A point that was being made when the power went.
   var pending: Point?
@@ -57,8 +57,10 @@ struct SimulatedTracking {
   }
 
   /// What is left of the file, in a machine that was started anew.
-  mutating func cutPower(_ generator: inout SeededGenerator) {
-    file = RecordedFile(file.crashState(&generator))
+  mutating func cutPower(_ generator: inout SeededGenerator) { cutPower(leaving: file.crashState(&generator)) }
+
+  mutating func cutPower(leaving contents: SparseBytes) {
+    file = RecordedFile(contents)
     file.connect(power)
     boot = .random()
     for index in points.indices { points[index].isExact = false }

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Glibc
 import Simulation
+import TestSupport
 
 /// Power cuts at every moment of purposeful and of random histories.
 struct CrashCommand: ParsableCommand {
@@ -42,6 +43,7 @@ struct CrashCommand: ParsableCommand {
     if let qemuEvery { budget.qemuEvery = qemuEvery }
     var trial = CrashTrial(budget)
     trial.onlyEpoch = epoch
+    var tracked = TrackedCrash(mostStates: fixed ? 200 : 4000)
     if budget.qemuEvery > 0 { trial.judge = try QEMUJudge() }
     let start = CrashCommand.seconds
     let kinds = kind.map { [$0] } ?? ChainKind.allCases
@@ -50,6 +52,11 @@ struct CrashCommand: ParsableCommand {
       for kind in kinds where history != "random" {
         for one in CrashHistory.purposeful(kind) where history == nil || history == one.name {
           try run(one, &trial)
+        }
+      }
+      if history == nil || history == "tracked" {
+        for shape in TrackedCrash.shapes {
+          for child in [false, true] where !(child && shape.isFixed) { try tracked.run(shape, child: child) }
         }
       }
       if history == "random" {
@@ -63,12 +70,16 @@ struct CrashCommand: ParsableCommand {
           number += 1
         }
       }
+    } catch let failure as TestFailure {
+      print(failure)
+      print("FAILED after \(tracked.totals)")
+      throw ExitCode.failure
     } catch let failure as CrashFailure {
       print(failure)
       print("FAILED after \(trial.totals), \(Int(CrashCommand.seconds - start)) s")
       throw ExitCode.failure
     }
-    print("sound: \(trial.totals), \(Int(CrashCommand.seconds - start)) s")
+    print("sound: \(trial.totals); \(tracked.totals), \(Int(CrashCommand.seconds - start)) s")
   }
 
   private func run(_ history: CrashHistory, _ trial: inout CrashTrial) throws {

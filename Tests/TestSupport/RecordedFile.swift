@@ -146,6 +146,9 @@ public final class RecordedFile: HostFileDouble {
     return epoch.state(epoch.randomChoice(&generator))
   }
 
+  /// What changed since the last flush.
+  public var pending: RecordedEpoch { state.withLock { $0.epoch } }
+
   // MARK: - The record
 
   /// From now on keeps every epoch; `operation` is what the caller says that it is doing.

@@ -40,3 +40,15 @@ struct CrashTests {
     #expect(trial.totals.qemu > 0, "\(trial.totals)")
   }
 }
+
+/// The fixed part; `make crash` looks at more states.
+@Suite("What a power cut leaves of a disk and the record of its changes")
+struct TrackedCrashTests {
+  @Test("No change is missed, and no point that was made", arguments: TrackedCrash.shapes)
+  func trackedDisk(_ shape: DiskShape) throws {
+    var crash = TrackedCrash(mostStates: 4)
+    try crash.run(shape)
+    if !shape.isFixed, !shape.isSoleWriter { try crash.run(shape, child: true) }
+    #expect(crash.totals.cuts > 50 && crash.totals.states > 150, "\(crash.totals)")
+  }
+}
