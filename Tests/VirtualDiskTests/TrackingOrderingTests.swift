@@ -1,0 +1,132 @@
+import ChangeTracking
+import Foundation
+import Simulation
+import Storage
+import Synchronization
+import TestSupport
+import Testing
+
+@testable import VirtualDisk
+
+/// Two threads that meet at just the moment that matters.
+@Suite("Change tracking: what waits for what")
+struct TrackingOrderingTests {
+  private final class Tracked: Sendable {
+    let image: InterleavedFile
+    let record: InterleavedFile
+    let boot = GUID.random()
+    let disk: VirtualDisk
+
+    init() throws {
+      let file = RecordedFile()
+      try CrashChain.create(.dynamicVHDX, size: 64 << 20, parent: nil, in: file)
+      image = InterleavedFile(file)
+      record = InterleavedFile(RecordedFile())
+      disk = try Tracked.open(image, record, boot)
+      try disk.setTracking(.reset)
+      _ = try disk.makePoint("a")
+    }
+
+    static func open(
+      _ image: any HostFileDouble, _ record: any HostFileDouble, _ boot: GUID
+    ) throws -> VirtualDisk {
+      try VirtualDisk(
+        leaf: HostFile(path: "leaf", double: image, identity: FileIdentity(device: 1, inode: 2)), over: nil,
+        tracking: GivenTracking(HostFile(path: "leaf.tracking", double: record), boot: boot))
+    }
+
+    func write(at offset: UInt64) throws {
+      let bytes = pattern(seed: offset, count: 4096)
+      _ = try bytes.withUnsafeBytes { try disk.write($0, at: offset, mayWait: true) }
+    }
+  }
+
+  /// Something that another thread does.
+  private final class Elsewhere: Sendable {
+    private let ended = DispatchSemaphore(value: 0)
+    private let failure = Mutex<String?>(nil)
+
+    func start(_ body: @escaping @Sendable () throws -> Void) {
+      Thread.detachNewThread {
+        do { try body() } catch { self.failure.withLock { $0 = "\(error)" } }
+        self.ended.signal()
+      }
+    }
+
+    /// Whether it ends within a third of a second.
+    func endsSoon() -> Bool {
+      guard ended.wait(timeout: .now() + .milliseconds(300)) == .success else { return false }
+      ended.signal()
+      return true
+    }
+
+    func end() -> String? {
+      ended.wait()
+      return failure.withLock { $0 }
+    }
+  }
+
+  @Test("a point waits for the write that is under way", arguments: [InterleavedFile.Kind.write, .punch])
+  func pointWaits(_ kind: InterleavedFile.Kind) throws {
+    let tracked = try Tracked()
+    try tracked.write(at: 0)
+    try tracked.write(at: 8192)
+    let place = try #require(try tracked.disk.leaf.locate(0, limit: 4096, mayWait: true).fileOffset as UInt64?)
+    let other = Elsewhere()
+    let wasEarly = Atomic<Bool>(false)
+    tracked.image.on(kind, .before, in: place..<(place + 4096)) {
+      other.start { _ = try tracked.disk.makePoint("b") }
+      if other.endsSoon() { wasEarly.store(true, ordering: .relaxed) }
+    }
+    if kind == .write {
+      try tracked.write(at: 0)
+    } else {
+      try tracked.disk.zero(at: 0, length: 4096)
+    }
+    #expect(other.end() == nil)
+    #expect(tracked.image.waitingCount == 0)
+    let isEarly = wasEarly.load(ordering: .relaxed)
+    #expect(!isEarly, "the point was made while a change that was noted before was not")
+    #expect(try tracked.disk.changes(since: "b").next(from: 0, end: tracked.disk.size) == nil)
+  }
+
+  @Test("a write waits until the mark that it relies on is durable")
+  func writeWaitsForMark() throws {
+    let tracked = try Tracked()
+    try tracked.write(at: 0)
+    let other = Elsewhere()
+    let wasEarly = Atomic<Bool>(false)
+    // The flush of the region table.
+    tracked.record.on(.flush, .before) {
+      other.start { try tracked.write(at: 40 << 20) }
+      if other.endsSoon() { wasEarly.store(true, ordering: .relaxed) }
+    }
+    try tracked.write(at: (40 << 20) + 8192)
+    #expect(other.end() == nil)
+    #expect(tracked.record.waitingCount == 0)
+    let isEarly = wasEarly.load(ordering: .relaxed)
+    #expect(!isEarly, "a write into a region went on before its mark was durable")
+  }
+
+  @Test("a mark stays when somebody writes while marks are taken away", arguments: [true, false])
+  func markStays(_ isBefore: Bool) throws {
+    let tracked = try Tracked()
+    try tracked.write(at: 0)
+    try tracked.write(at: 40 << 20)
+    try tracked.disk.flush()
+    try tracked.disk.tracking.clearQuietMarks(tracked.disk.leaf)
+    // Nobody has written since the last look; but now, in the middle of this one.
+    tracked.record.on(.flush, isBefore ? .before : .after) { try tracked.write(at: 8192) }
+    try tracked.disk.tracking.clearQuietMarks(tracked.disk.leaf)
+    #expect(tracked.record.waitingCount == 0)
+    // A power cut that takes all that was not flushed, but for the data.
+    let epoch = tracked.record.file.pending
+    let lost = epoch.state(
+      CrashChoice(fates: .init(repeating: .lost, count: epoch.dataEntries.count), sizes: 0))
+    let after = try Tracked.open(RecordedFile(tracked.image.file.contents), RecordedFile(lost), .random())
+    let changes = try after.changes(since: "a")
+    #expect(try changes.next(from: 8192, end: 12288) == 8192..<12288)
+    // The other region's mark is gone.
+    #expect(try changes.next(from: (40 << 20) + 4096, end: after.size) == nil)
+  }
+}
