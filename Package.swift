@@ -114,7 +114,9 @@ let package = Package(
       path: "Tests/Kills", swiftSettings: simulation),
     .executableTarget(
       name: "Killer",
-      dependencies: ["Kills", "TestSupport", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+      dependencies: [
+        "Kills", "TestSupport", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
       path: "Tests/Killer", swiftSettings: settings),
     .testTarget(
       name: "GuestLayoutTests", dependencies: ["GuestLayout", "Storage", "TestSupport"],
@@ -122,7 +124,8 @@ let package = Package(
     .testTarget(
       name: "CorpusTests", dependencies: ["VirtualDisk", "Storage", "TestSupport"], swiftSettings: settings),
     .testTarget(
-      name: "MountTests", dependencies: ["Kills", "LinuxSystem", "TestSupport", "TestSystem"], swiftSettings: settings),
+      name: "MountTests", dependencies: ["Kills", "LinuxSystem", "TestSupport", "TestSystem"],
+      swiftSettings: settings),
     .testTarget(name: "StorageTests", dependencies: ["Storage", "TestSupport"], swiftSettings: settings),
     .testTarget(
       name: "VHDTests", dependencies: ["VHD", "Storage", "TestSupport"], swiftSettings: simulation),
@@ -136,11 +139,14 @@ let package = Package(
       dependencies: ["Simulation", "VirtualDisk", "Storage", "VHD", "VHDX", "ChangeTracking", "TestSupport"],
       swiftSettings: simulation),
     .testTarget(
-      name: "ImageManagementTests", dependencies: ["ImageManagement", "ChangeTracking", "Storage", "VirtualDisk"],
+      name: "ImageManagementTests",
+      dependencies: ["ImageManagement", "ChangeTracking", "Storage", "VirtualDisk"],
       swiftSettings: settings),
     .testTarget(
       name: "MountedViewTests",
-      dependencies: ["MountedView", "ImageManagement", "ChangeTracking", "Storage", "VirtualDisk", "TestSupport"],
+      dependencies: [
+        "MountedView", "ImageManagement", "ChangeTracking", "Storage", "VirtualDisk", "TestSupport",
+      ],
       swiftSettings: settings),
     .testTarget(name: "CommandTests", dependencies: ["TestSupport"], swiftSettings: settings),
   ] + fuzzing)

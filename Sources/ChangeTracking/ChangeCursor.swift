@@ -80,7 +80,8 @@ public final class ChangeCursor {
         if !changed { return unit }
         // Nothing in this block: on to the next that holds something, or to the end of this region's word on it.
         let next = nextIndex(from: wanted + 1).map { UInt64($0) * TrackingFormat.bitsPerBlock } ?? last
-        unit = nextCoarse(from: region, before: max(next, start)).map { min(next, $0 * unitsPerRegion) } ?? next
+        unit =
+          nextCoarse(from: region, before: max(next, start)).map { min(next, $0 * unitsPerRegion) } ?? next
         continue
       }
       let found =

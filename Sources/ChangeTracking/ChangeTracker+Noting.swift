@@ -60,10 +60,15 @@ extension ChangeTracker {
   func addChunk() throws(ImageError) {
     let chunks = state.withLock { $0.header.chunks }
     guard chunks < TrackingFormat.mostChunks else {
-      throw ImageError(errno: .noSpace, "\(escaped(file.path)): is full; drop points, or reset change tracking")
+      throw ImageError(
+        errno: .noSpace, "\(escaped(file.path)): is full; drop points, or reset change tracking")
     }
     try file.resize(to: TrackingFormat.fileSize(chunks: chunks + 1))
-    try updateHeader { $0.chunks = chunks + 1 } also: { $0.directory.addChunk(chunks) }
+    try updateHeader {
+      $0.chunks = chunks + 1
+    } also: {
+      $0.directory.addChunk(chunks)
+    }
   }
 
   /// Marks every region that somebody waits for, with one flush for all who wait.
@@ -139,7 +144,8 @@ extension ChangeTracker {
       for _ in 0..<2 { try updateHeader { $0.state = .invalid } }
       state.withLock { state in
         state.failure = ImageError(
-          .wrongDataType, "\(escaped(file.path)): changes could not be recorded, so the record was given up; "
+          .wrongDataType,
+          "\(escaped(file.path)): changes could not be recorded, so the record was given up; "
             + "reset change tracking, and \(TrackingError.advice)", cause: reason)
       }
       status.store(Status.idle, ordering: .sequentiallyConsistent)
@@ -215,7 +221,8 @@ extension TrackerState {
         slot = new
       }
       guard let page = cache.find(TrackingFormat.blockOffset(slot)) else {
-        throw ImageError(.failed, "\(escaped(file.path)): a block of changes left the cache while it was used")
+        throw ImageError(
+          .failed, "\(escaped(file.path)): a block of changes left the cache while it was used")
       }
       let buffer = UnsafeMutableRawBufferPointer(start: page, count: TrackingFormat.pageSize)
       if BitmapBlock.set(buffer, (bit - start)..<(last - start)) || isNew {

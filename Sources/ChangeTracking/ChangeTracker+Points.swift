@@ -18,7 +18,8 @@ extension ChangeTracker {
     guard ReferencePoint.isName(name) else {
       throw ImageError(
         .invalidParameter,
-        "\(escaped(name)): a point's name has 1 to 64 letters, digits, dots, underscores and hyphens, and is not `parent`")
+        "\(escaped(name)): a point's name has 1 to 64 letters, digits, dots, underscores and hyphens, and is not `parent`"
+      )
     }
     guard !points.contains(where: { $0.name == name }) else {
       throw ImageError(
@@ -34,10 +35,13 @@ extension ChangeTracker {
     try keeping.withLock { (_) throws(ImageError) -> ReferencePoint in
       if let failure { throw failure }
       try checkName(name)
-      let (points, interval, diskSize) = state.withLock { ($0.points, $0.header.interval, $0.header.diskSize) }
+      let (points, interval, diskSize) = state.withLock {
+        ($0.points, $0.header.interval, $0.header.diskSize)
+      }
       guard points.count < TrackingFormat.mostPoints, interval < (1 << 24) - 1 else {
         throw ImageError(
-          errno: .noSpace, "\(escaped(file.path)): has \(points.count) points, the most there can be; drop some")
+          errno: .noSpace,
+          "\(escaped(file.path)): has \(points.count) points, the most there can be; drop some")
       }
       try keepPresumed()
       // The bits of the interval that ends: from here on only blocks of the next are written.
@@ -77,7 +81,8 @@ extension ChangeTracker {
       if next.isEmpty {
         // The open interval's blocks go too: what is recorded next begins another.
         guard interval < (1 << 24) - 1 else {
-          throw ImageError(errno: .noSpace, "\(escaped(file.path)): has no more intervals; reset change tracking")
+          throw ImageError(
+            errno: .noSpace, "\(escaped(file.path)): has no more intervals; reset change tracking")
         }
         try write([], interval: interval + 1)
         status.store(Status.idle, ordering: .sequentiallyConsistent)
@@ -105,7 +110,9 @@ extension ChangeTracker {
   private func free(before oldest: UInt32) throws(ImageError) {
     let gone = state.withLock { $0.directory.remove { $0.interval < oldest } }
     guard !gone.isEmpty else { return }
-    for block in gone { try state.withLock { (state) throws(ImageError) in try state.writeEntry(0, block.slot, file) } }
+    for block in gone {
+      try state.withLock { (state) throws(ImageError) in try state.writeEntry(0, block.slot, file) }
+    }
     // Else an entry that came back would stand before another block.
     try file.flush()
     state.withLock { $0.directory.giveBack(gone.map(\.slot)) }

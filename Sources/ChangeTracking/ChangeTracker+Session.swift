@@ -7,7 +7,9 @@ extension ChangeTracker {
   /// Also when a session is under way: the ids are renewed again where its end did not come to be told.
   ///
   /// Errors: the host's. The image must not be changed then.
-  public func beginSession(_ image: ImageState, announcing after: ImageState.WriteIdentity?) throws(ImageError) {
+  public func beginSession(_ image: ImageState, announcing after: ImageState.WriteIdentity?)
+    throws(ImageError)
+  {
     try keeping.withLock { (_) throws(ImageError) in
       guard failure == nil else { return }
       try keepPresumed()

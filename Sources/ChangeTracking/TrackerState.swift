@@ -47,7 +47,8 @@ struct TrackerState: ~Copyable {
       let isWhole =
         count == TrackingFormat.pageSize
         && BitmapBlock.isWhole(
-          UnsafeRawBufferPointer(block.bytes), history: header.history, interval: header.interval, index: index)
+          UnsafeRawBufferPointer(block.bytes), history: header.history, interval: header.interval,
+          index: index)
       if isWhole { continue }
       damagedBlocks.append(index)
       guard index < TrackingFormat.firstCoarseIndex else {

@@ -34,7 +34,8 @@ struct TrackingContents {
       }
     }
     guard let best else {
-      throw TrackingError.damaged(file.path, at: 0, "this is no tracking file, or both of its headers are damaged")
+      throw TrackingError.damaged(
+        file.path, at: 0, "this is no tracking file, or both of its headers are damaged")
     }
     header = best.header
     headerSlot = best.slot
@@ -45,7 +46,8 @@ struct TrackingContents {
       file, chunks: header.chunks, oldest: oldest, openInterval: header.interval)
     for (index, point) in points.enumerated().dropLast() {
       guard directory.count(in: point.firstInterval..<points[index + 1].firstInterval) == point.blocks else {
-        throw TrackingError.damaged(file.path, "blocks of the changes after the point \(point.name) are missing")
+        throw TrackingError.damaged(
+          file.path, "blocks of the changes after the point \(point.name) are missing")
       }
     }
     if header.state == .clean, directory.open.count != Int(header.openBlocks) {
@@ -55,7 +57,7 @@ struct TrackingContents {
     var tables: [RegionMarks?] = []
     for offset in TrackingFormat.regionOffsets {
       tables.append(
-RegionMarks(try load(offset, RegionMarks.slotSize), header))
+        RegionMarks(try load(offset, RegionMarks.slotSize), header))
     }
     let first = tables[0]?.sequence ?? 0
     let second = tables[1]?.sequence ?? 0

@@ -13,14 +13,16 @@ public enum TrackingError {
   public static func unknownPoint(_ path: String, _ limit: String) -> ImageError {
     ImageError(
       .objectNotFound,
-      "\(escaped(path)): there is no reference point \(escaped(limit)); it was dropped, or is another image's; \(advice)")
+      "\(escaped(path)): there is no reference point \(escaped(limit)); it was dropped, or is another image's; \(advice)"
+    )
   }
 
   /// 32779, ENOENT.
   public static func noFile(_ path: String) -> ImageError {
     ImageError(
       .fileNotFound,
-      "\(escaped(path)): there is no tracking file beside the image, so nothing is known of its changes; \(advice)")
+      "\(escaped(path)): there is no tracking file beside the image, so nothing is known of its changes; \(advice)"
+    )
   }
 
   /// 32775, ESTALE.

@@ -50,7 +50,9 @@ enum TrackingFormat {
     return shift
   }
 
-  static func regionCount(diskSize: UInt64, shift: UInt64) -> UInt64 { (diskSize + (1 << shift) - 1) >> shift }
+  static func regionCount(diskSize: UInt64, shift: UInt64) -> UInt64 {
+    (diskSize + (1 << shift) - 1) >> shift
+  }
 
   /// The file's size with so many chunks.
   static func fileSize(chunks: UInt32) -> UInt64 { chunksOffset + UInt64(chunks) * chunkSize }

@@ -20,7 +20,8 @@ public struct TrackingFacts: Sendable {
   public var points: [ReferencePoint]
 
   public init(
-    state: State, refusal: ImageError? = nil, path: String, fileSize: UInt64? = nil, points: [ReferencePoint] = []
+    state: State, refusal: ImageError? = nil, path: String, fileSize: UInt64? = nil,
+    points: [ReferencePoint] = []
   ) {
     self.state = state
     self.refusal = refusal

@@ -73,7 +73,8 @@ extension DiskTracking {
     let image = try DiskTracking.state(of: leaf)
     let isInSession = leaf.isInSession
     let file = try place.replace(like: leaf.file) { (file) throws(ImageError) in
-      try ChangeTracker.create(file, for: image, boot: boot, inSession: isInSession, regionShift: options.regionShift)
+      try ChangeTracker.create(
+        file, for: image, boot: boot, inSession: isInSession, regionShift: options.regionShift)
     }
     let tracker = try ChangeTracker(
       file, image: image, boot: boot, isInSession: isInSession, isStrict: options.isStrict,

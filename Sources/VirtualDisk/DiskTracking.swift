@@ -105,7 +105,8 @@ final class DiskTracking: Sendable {
   static func state(of leaf: Layer) throws(ImageError) -> ImageState {
     let status = try leaf.file.status()
     return ImageState(
-      identity: leaf.file.identity, fileSize: status.size, modified: status.modified, diskSize: leaf.virtualSize,
+      identity: leaf.file.identity, fileSize: status.size, modified: status.modified,
+      diskSize: leaf.virtualSize,
       writes: leaf.writeIdentity)
   }
 }

@@ -27,7 +27,9 @@ struct HistoryTests {
     }
   }
 
-  @Test("Without a crash, and after a kill, the answer is what was written, in whole 4 KiB", arguments: UInt64(1)...6)
+  @Test(
+    "Without a crash, and after a kill, the answer is what was written, in whole 4 KiB",
+    arguments: UInt64(1)...6)
   func exact(_ seed: UInt64) throws {
     var generator = SeededGenerator(seed: seed)
     var image = try TrackedImage(diskSize: HistoryTests.size)

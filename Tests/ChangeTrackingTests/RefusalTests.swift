@@ -32,7 +32,9 @@ struct RefusalTests {
   func foreign(isVHD: Bool) throws {
     let image = try RefusalTests.closed(isVHD: isVHD)
     #expect(RefusalTests.refusal(image, image.image) == nil)
-    var changes: [(inout ImageState) -> Void] = [{ $0.fileSize += 512 }, { $0.modified += 1 }, { $0.diskSize *= 2 }]
+    var changes: [(inout ImageState) -> Void] = [
+      { $0.fileSize += 512 }, { $0.modified += 1 }, { $0.diskSize *= 2 },
+    ]
     if !isVHD {
       changes.append { $0.writes?.fileWriteGUID = .random() }
       changes.append { $0.writes?.dataWriteGUID = .random() }
@@ -93,7 +95,8 @@ struct RefusalTests {
     try image.tracker.switchOff()
     let error = RefusalTests.refusal(image, image.image)
     #expect(error?.errno == .notPermitted && error?.returnValue == .invalidState)
-    #expect(RefusalTests.refusal { _ = try ChangeCursor(image.tracker, since: "one") }?.errno == .notPermitted)
+    #expect(
+      RefusalTests.refusal { _ = try ChangeCursor(image.tracker, since: "one") }?.errno == .notPermitted)
   }
 
   @Test("A newer version, and what is no tracking file")
@@ -104,7 +107,9 @@ struct RefusalTests {
     for offset in TrackingFormat.headerOffsets {
       version.withUnsafeBytes { contents.write($0, at: offset + 8) }
     }
-    let newer = RefusalTests.refusal { _ = try TrackedImage.open(RecordedFile(contents), image.image, image.boot) }
+    let newer = RefusalTests.refusal {
+      _ = try TrackedImage.open(RecordedFile(contents), image.image, image.boot)
+    }
     #expect(newer?.returnValue == .notSupported && newer?.sentence.contains("version 2") == true)
     let empty = RefusalTests.refusal { _ = try TrackedImage.open(RecordedFile(), image.image, image.boot) }
     #expect(empty?.returnValue == .wrongDataType)
@@ -168,7 +173,9 @@ struct RefusalTests {
     }
   }
 
-  @Test("A host that cannot keep the record: it is given up, durably, or the write fails", arguments: [false, true])
+  @Test(
+    "A host that cannot keep the record: it is given up, durably, or the write fails",
+    arguments: [false, true])
   func fullHost(isStrict: Bool) throws {
     var image = try RefusalTests.closed()
     let tracker = try ChangeTracker(
@@ -188,7 +195,8 @@ struct RefusalTests {
       #expect(try tracker.note(5 << 20, 4096, mayWait: true) == .noted)
       #expect(tracker.failure != nil)
       #expect(image.file.pendingCount == 0)
-      #expect(RefusalTests.refusal { _ = try ChangeCursor(tracker, since: "one") }?.returnValue == .wrongDataType)
+      #expect(
+        RefusalTests.refusal { _ = try ChangeCursor(tracker, since: "one") }?.returnValue == .wrongDataType)
       #expect(RefusalTests.refusal(image, image.image)?.sentence.contains("given up") == true)
     }
   }

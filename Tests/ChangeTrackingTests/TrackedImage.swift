@@ -87,7 +87,9 @@ struct TrackedImage {
   func problem(_ tracker: ChangeTracker, isExact: Bool) throws -> String? {
     for (id, name, units) in changed {
       let found = try TrackedImage.answer(tracker, since: id, diskSize: image.diskSize)
-      if !found.isSuperset(of: units) { return "\(name): \(units.subtracting(found).count) units are missing" }
+      if !found.isSuperset(of: units) {
+        return "\(name): \(units.subtracting(found).count) units are missing"
+      }
       if isExact, found != units { return "\(name): \(found.subtracting(units).count) units too many" }
     }
     return nil

@@ -98,7 +98,8 @@ extension Step {
           ? [.powerCut, .powerCutDuring(changes: changes / 2), .powerCutDuring(changes: changes - 1)]
           : [])
     case .killDuring(let changes):
-      actions = changes > 0 ? [.kill, .killDuring(changes: changes / 2), .killDuring(changes: changes - 1)] : []
+      actions =
+        changes > 0 ? [.kill, .killDuring(changes: changes / 2), .killDuring(changes: changes - 1)] : []
     case .powerCut: actions = [.kill]
     case .child(let blockSize, let growth):
       if growth > 0 { actions = [.child(blockSize: blockSize, growth: 0)] }

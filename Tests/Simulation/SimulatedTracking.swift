@@ -51,13 +51,15 @@ struct SimulatedTracking {
 
   mutating func note(_ range: Range<Int>) {
     guard !range.isEmpty else { return }
-    let units =
-      (range.lowerBound / SimulatedTracking.granularity)...((range.upperBound - 1) / SimulatedTracking.granularity)
+    let unit = SimulatedTracking.granularity
+    let units = (range.lowerBound / unit)...((range.upperBound - 1) / unit)
     for index in points.indices { points[index].written.formUnion(units) }
   }
 
   /// What is left of the file, in a machine that was started anew.
-  mutating func cutPower(_ generator: inout SeededGenerator) { cutPower(leaving: file.crashState(&generator)) }
+  mutating func cutPower(_ generator: inout SeededGenerator) {
+    cutPower(leaving: file.crashState(&generator))
+  }
 
   mutating func cutPower(leaving contents: SparseBytes) {
     file = RecordedFile(contents)
@@ -133,7 +135,9 @@ extension SimulatedDisk {
     guard let record = tracking else { return }
     let facts = try disk.trackingFacts()
     if let refusal = facts.refusal {
-      guard mayRefuse || record.mayBeForeign, refusal.errno.rawValue == 116 else { throw Finding("\(when), changes: \(refusal)") }
+      guard mayRefuse || record.mayBeForeign, refusal.errno.rawValue == 116 else {
+        throw Finding("\(when), changes: \(refusal)")
+      }
       return try startTracking()
     }
     var known = facts.points.map(\.id)

@@ -25,7 +25,8 @@ package struct TrackedCrash {
   package static let shapes: [DiskShape] = [
     shape(isVHD: false, isFixed: false), shape(isVHD: false, isFixed: true),
     shape(isVHD: true, isFixed: false), shape(isVHD: true, isFixed: true),
-    shape(isVHD: true, isFixed: false, isSoleWriter: true), shape(isVHD: true, isFixed: true, isSoleWriter: true),
+    shape(isVHD: true, isFixed: false, isSoleWriter: true),
+    shape(isVHD: true, isFixed: true, isSoleWriter: true),
   ]
 
   private static func shape(isVHD: Bool, isFixed: Bool, isSoleWriter: Bool = false) -> DiskShape {

@@ -10,7 +10,8 @@ struct MendingTests {
   static func image(_ kind: VHDCreation.Kind, _ damage: Damage) throws -> RecordedFile {
     let file = RecordedFile()
     try VHDImage.create(
-      HostFile(path: "new", double: file), VHDCreation(kind: kind, virtualSize: 4 << 20, blockSize: 512 << 10))
+      HostFile(path: "new", double: file), VHDCreation(kind: kind, virtualSize: 4 << 20, blockSize: 512 << 10)
+    )
     var contents = file.contents
     switch damage {
     case .copyBroken: contents.zero(at: 0, length: 512)
@@ -57,7 +58,8 @@ struct MendingTests {
   func creation(_ kind: VHDCreation.Kind) throws {
     let file = RecordedFile()
     try VHDImage.create(
-      HostFile(path: "new", double: file), VHDCreation(kind: kind, virtualSize: 4 << 20, blockSize: 512 << 10))
+      HostFile(path: "new", double: file), VHDCreation(kind: kind, virtualSize: 4 << 20, blockSize: 512 << 10)
+    )
     #expect(file.pendingCount == 0 && file.flushCount > 0)
   }
 }

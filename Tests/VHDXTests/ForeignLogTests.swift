@@ -16,7 +16,8 @@ struct ForeignLogTests {
 
   /// The bytes of an entry with `changes`.
   static func entry(
-    _ changes: [Change], tail: UInt64, sequenceNumber: UInt64, guid: GUID, flushedSize: UInt64, lastSize: UInt64
+    _ changes: [Change], tail: UInt64, sequenceNumber: UInt64, guid: GUID, flushedSize: UInt64,
+    lastSize: UInt64
   ) -> [UInt8] {
     let sectors = LogWriter.descriptorSectors(changes.count)
     let pages = changes.filter { if case .page = $0 { true } else { false } }.count
@@ -62,7 +63,8 @@ struct ForeignLogTests {
     }
     try image.finishWriting()
     var contents = file.contents
-    var header = try #require(try SessionTests.headers(contents).max { $0.sequenceNumber < $1.sequenceNumber })
+    var header = try #require(
+      try SessionTests.headers(contents).max { $0.sequenceNumber < $1.sequenceNumber })
     let slot = try SessionTests.headers(contents)[0].sequenceNumber == header.sequenceNumber ? 1 : 0
     header.sequenceNumber += 1
     header.logGUID = guid
@@ -112,7 +114,8 @@ struct ForeignLogTests {
     #expect(try SessionTests.headers(file.contents).allSatisfy { $0.logGUID.isZero })
     #expect(file.pendingCount == 0)
     let other = try ForeignLogTests.place(file.contents, block: 0)
-    let isUntouched = SessionTests.bytes(file.contents, at: other, count: 1 << 20) == pattern(seed: 1, count: 1 << 20)
+    let isUntouched =
+      SessionTests.bytes(file.contents, at: other, count: 1 << 20) == pattern(seed: 1, count: 1 << 20)
     #expect(isUntouched)
   }
 

@@ -31,7 +31,8 @@ struct TrackingFailureTests {
       let identity = FileIdentity(device: 1, inode: 2)
       return try VirtualDisk(
         leaf: HostFile(path: "leaf", double: image, identity: identity), over: nil,
-        tracking: GivenTracking(HostFile(path: "leaf.tracking", double: record), boot: boot, options: options))
+        tracking: GivenTracking(HostFile(path: "leaf.tracking", double: record), boot: boot, options: options)
+      )
     }
   }
 
@@ -114,7 +115,9 @@ struct TrackingFailureTests {
     #expect(bytes.allSatisfy { $0 == 0 })
   }
 
-  @Test("a VHD that was not closed: refused, believed of the sole writer, and never after writes without a record")
+  @Test(
+    "a VHD that was not closed: refused, believed of the sole writer, and never after writes without a record"
+  )
   func uncleanVHD() throws {
     let tracked = try Tracked(isVHD: true)
     try TrackingFailureTests.write(try tracked.open(), at: 1 << 20)

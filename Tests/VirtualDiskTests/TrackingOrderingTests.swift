@@ -71,7 +71,8 @@ struct TrackingOrderingTests {
     let tracked = try Tracked()
     try tracked.write(at: 0)
     try tracked.write(at: 8192)
-    let place = try #require(try tracked.disk.leaf.locate(0, limit: 4096, mayWait: true).fileOffset as UInt64?)
+    let place = try #require(
+      try tracked.disk.leaf.locate(0, limit: 4096, mayWait: true).fileOffset as UInt64?)
     let other = Elsewhere()
     let wasEarly = Atomic<Bool>(false)
     tracked.image.on(kind, .before, in: place..<(place + 4096)) {

@@ -31,7 +31,9 @@ struct TrackingTests {
   private static func changes(_ disk: VirtualDisk, since limit: String) throws -> [Range<UInt64>] {
     let changes = try disk.changes(since: limit)
     var ranges: [Range<UInt64>] = []
-    while let next = try changes.next(from: ranges.last?.upperBound ?? 0, end: disk.size) { ranges.append(next) }
+    while let next = try changes.next(from: ranges.last?.upperBound ?? 0, end: disk.size) {
+      ranges.append(next)
+    }
     return ranges
   }
 
@@ -63,7 +65,8 @@ struct TrackingTests {
     #expect(try library.tracking(of: name).state == .off)
     #expect(TrackingTests.failure { try library.makePoint("a", of: name) }?.returnValue == .invalidState)
     #expect(
-      TrackingTests.failure { try TrackingTests.changes(library, name, since: "a") }?.returnValue == .fileNotFound)
+      TrackingTests.failure { try TrackingTests.changes(library, name, since: "a") }?.returnValue
+        == .fileNotFound)
     try library.setTracking(.on, of: name)
     let first = try library.makePoint("a", of: name)
     try TrackingTests.write(library, name, [0, 1 << 20])
@@ -84,7 +87,8 @@ struct TrackingTests {
         0..<4096, 8192..<12288, 20480..<24576, 1 << 20..<(1 << 20) + 4096, 2 << 20..<(2 << 20) + 4096,
       ])
     #expect(TrackingTests.failure { try again.makePoint("a", of: name) }?.errno == .fileExists)
-    #expect(TrackingTests.failure { try again.makePoint("parent", of: name) }?.returnValue == .invalidParameter)
+    #expect(
+      TrackingTests.failure { try again.makePoint("parent", of: name) }?.returnValue == .invalidParameter)
     try again.dropPoint("a", of: name)
     let unknown = TrackingTests.failure { try TrackingTests.changes(again, name, since: first.id) }
     #expect(unknown?.returnValue == .objectNotFound)
@@ -132,7 +136,8 @@ struct TrackingTests {
     #expect(TrackingTests.failure { try library.setTracking(.on, of: name) }?.errno.rawValue == ESTALE)
     try TrackingTests.write(library, name, [3 << 20])
     #expect(
-      TrackingTests.failure { try TrackingTests.changes(library, name, since: "a") }?.errno.rawValue == ESTALE)
+      TrackingTests.failure { try TrackingTests.changes(library, name, since: "a") }?.errno.rawValue == ESTALE
+    )
     try library.setTracking(.reset, of: name)
     #expect(try library.tracking(of: name).state == .on)
   }
@@ -225,6 +230,7 @@ struct TrackingTests {
     try TrackingTests.write(handle.disk, 4096)
     try handle.disk.zero(at: 1 << 20, length: 1 << 20)
     try handle.close()
-    #expect(try TrackingTests.changes(library, "leaf.vhdx", since: "parent") == [4096..<8192, 1 << 20..<(2 << 20)])
+    #expect(
+      try TrackingTests.changes(library, "leaf.vhdx", since: "parent") == [4096..<8192, 1 << 20..<(2 << 20)])
   }
 }

@@ -28,7 +28,7 @@ extension FuzzTarget {
       let flush = { () throws(ImageError) in try file.flush() }
       guard
         answer({ () throws(ImageError) in try current.update(file, flush: flush) { $0.fileWriteGUID = .zero }
-          }) != nil
+        }) != nil
       else { return }
       guard let again = answer({ () throws(ImageError) in try CurrentHeader(file) }) else {
         throw BrokenPromise(description: "after an update no header can be read")
