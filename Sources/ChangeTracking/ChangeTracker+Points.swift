@@ -89,7 +89,7 @@ extension ChangeTracker {
       } else {
         try write(next, interval: interval)
       }
-      try free(before: oldest)
+      free(before: oldest)
     }
   }
 
@@ -106,16 +106,13 @@ extension ChangeTracker {
     }
   }
 
-  /// Blocks of intervals before `oldest` are of no more use; their slots are free when the file says so.
-  private func free(before oldest: UInt32) throws(ImageError) {
-    let gone = state.withLock { $0.directory.remove { $0.interval < oldest } }
-    guard !gone.isEmpty else { return }
-    for block in gone {
-      try state.withLock { (state) throws(ImageError) in try state.writeEntry(0, block.slot, file) }
+  /// Blocks of intervals before `oldest` are of no more use. The header that is durable by now says so: an entry of such an
+  /// interval is free, whatever a power cut makes of the next one in its place.
+  private func free(before oldest: UInt32) {
+    state.withLock { state in
+      let gone = state.directory.remove { $0.interval < oldest }
+      state.directory.giveBack(gone.map(\.slot))
     }
-    // Else an entry that came back would stand before another block.
-    try file.flush()
-    state.withLock { $0.directory.giveBack(gone.map(\.slot)) }
   }
 
   /// Writes the catalogue that does not count, flushes, and makes it the one that counts.

@@ -225,6 +225,19 @@ package struct SimulatedDisk {
     return copy
   }
 
+  /// The disk as a program finds it that is started when the one before was killed.
+  func afterKill() throws {
+    var copy = self
+    copy.power = PowerSupply()
+    copy.tracking?.power = copy.power
+    copy.file = RecordedFile(file.contents, modified: file.modified)
+    copy.looksAtFlushes = false
+    copy.tracking?.kill()
+    copy.disk = try copy.open(copy.file, tracked: true)
+    try copy.acceptContents("after the kill")
+    try copy.checkChanges("after the kill", mayRefuse: copy.tracking?.refusesUnclean ?? false)
+  }
+
   mutating func restorePower() {
     powerCutToCome = nil
     power.restore()

@@ -61,6 +61,12 @@ struct SimulatedTracking {
     cutPower(leaving: file.crashState(&generator))
   }
 
+  /// All that was written is there, for a program that is started anew.
+  mutating func kill() {
+    file = RecordedFile(file.contents)
+    file.connect(power)
+  }
+
   mutating func cutPower(leaving contents: SparseBytes) {
     file = RecordedFile(contents)
     file.connect(power)
