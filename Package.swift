@@ -23,7 +23,7 @@ let simulation: [SwiftSetting] = settings + [.unsafeFlags(["-O"], .when(configur
 /// For fuzzing the bodies of the fuzz targets, which are a part of FuzzTests otherwise, become a library of their own, and
 /// with libFuzzer's driver a program.
 let fuzzed: [Target.Dependency] = [
-  "Storage", "VHD", "VHDX", "VirtualDisk", "GuestLayout", "ImageManagement", "MountedView",
+  "Storage", "VHD", "VHDX", "ChangeTracking", "VirtualDisk", "GuestLayout", "ImageManagement", "MountedView",
 ]
 let fuzzing: [Target] =
   isFuzzing

@@ -5,6 +5,7 @@ package enum ImagePart: String, Sendable, CaseIterable {
   case vhdFooter, vhdHeader, vhdTable, vhdLocators
   case vhdxHeaders, vhdxRegions, vhdxMetadata, vhdxTable, vhdxLog
   case partitions
+  case tracking
 }
 
 /// A number in a structure.
@@ -104,6 +105,7 @@ extension SparseImage {
       }
     }
     switch part {
+    case .tracking: return trackingFields
     case .vhdFooter:
       return footerPlaces.flatMap {
         fields(
