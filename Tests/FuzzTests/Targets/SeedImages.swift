@@ -177,6 +177,8 @@ extension FuzzTarget {
   /// The inputs that `images` and the target's own seeds make.
   package func inputs(from images: [SparseImage]) -> [[UInt8]] {
     switch form {
+    // Files that are no images.
+    case .file([.tracking]): return seeds()
     case .text: return seeds()
     case .disk: return seeds()
     case .locator:
