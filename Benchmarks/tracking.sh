@@ -14,11 +14,14 @@ serve() {
 
 memory_peak() { awk '/^VmHWM/ { print $2 }' "/proc/$1/status"; }
 
+# Hundredths of a second that a process has used of the processors.
+processor_time() { awk '{ print $14 + $15 }' "/proc/$1/stat"; }
+
 # Tracking is switched on and off on one image: two files would differ by how the page cache holds them, which weighs
 # more than what is measured. After each switch the disk is written once from front to end, so that every region is
 # marked and every bit set: from there on it is steady.
 bench_tracking() {
-  local round workload state
+  local round workload state used rate
   make_disk
   serve tracking "$work/disk.vhdx"
   for round in $(seq "$rounds"); do
@@ -26,7 +29,12 @@ bench_tracking() {
       echo $state >"$served/control/tracking"
       dd if="$work/disk.raw" of="$served/disk" bs=1M conv=notrunc,fsync status=none
       for workload in randwrite-16 write-1M; do
-        measure "$served/disk" $workload >>"$work/figures-tracking-$workload-$state"
+        used=$(processor_time $server_pid)
+        rate=$(measure "$served/disk" $workload)
+        echo "$rate" >>"$work/figures-tracking-$workload-$state"
+        # Microseconds of the server for each write: a machine that is busy otherwise disturbs these less.
+        awk -v used=$(($(processor_time $server_pid) - used)) -v writes="$rate" -v seconds="$seconds" \
+          'BEGIN { print used * 1e4 / (writes * seconds) }' >>"$work/figures-cost-$workload-$state"
       done
     done
   done
@@ -34,8 +42,10 @@ bench_tracking() {
   for workload in randwrite-16 write-1M; do
     awk -v title="${titles[$workload]}" -v on="$(median <"$work/figures-tracking-$workload-on")" \
       -v off="$(median <"$work/figures-tracking-$workload-off")" \
-      'BEGIN { printf "%-34s on %8.0f  off %8.0f  %-6s on/off %.2f (mark: 0.95)\n", title, on, off,
-        title ~ /sequential/ ? "MiB/s" : "1/s", on / off }'
+      -v cost_on="$(median <"$work/figures-cost-$workload-on")" \
+      -v cost_off="$(median <"$work/figures-cost-$workload-off")" \
+      'BEGIN { printf "%-34s on %8.0f  off %8.0f  %-6s on/off %.2f (mark: 0.95); server %.1f and %.1f us a write\n",
+        title, on, off, title ~ /sequential/ ? "MiB/s" : "1/s", on / off, cost_on, cost_off }'
   done
   stop_all
   rm -f "$work/disk.vhdx" "$work/disk.raw"
