@@ -5,7 +5,8 @@
 #   --seconds N     of each measurement (2)
 #   --size MIB      of the allocated disk (1024)
 #   --fresh GIB     size of the fresh dynamic disks (64)
-#   --directory D   where images and mount points are made (TMPDIR or /tmp); removed at the end
+#   --directory D   where images and mount points are made (TMPDIR or /tmp); removed at the end. In /dev/shm the host's
+#                   write-back does not count
 #   --only WORDS    of: disk fresh chain many huge tracking changes tracked-huge (all)
 #   --pin           the clients on one processor, the servers on another
 #   --quick         one round of one second
