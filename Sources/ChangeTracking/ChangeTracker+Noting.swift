@@ -102,7 +102,7 @@ extension ChangeTracker {
     next.encode(into: bytes, history: history)
     try file.write(UnsafeRawBufferPointer(bytes), at: TrackingFormat.regionOffsets[slot])
     // A write into a region that is newly marked comes after this.
-    try file.flush()
+    try flushRecord()
     state.withLock { state in
       state.regionSlot = slot
       state.marks.sequence = next.sequence
@@ -122,7 +122,7 @@ extension ChangeTracker {
     drain()
     try keeping.withLock { (_) throws(ImageError) in
       // The fine bits of all those writes; only then are their marks of no more use.
-      try file.flush()
+      try flushRecord()
       let rest = state.withLock { state -> RegionMarks in
         var gone = quiet
         gone.subtract(state.touched)
@@ -133,45 +133,6 @@ extension ChangeTracker {
       try writeMarks(rest)
     }
   }
-
-  /// Ends the record for good, durably, so that nobody takes it for a whole one.
-  ///
-  /// Errors: the host's; whoever was about to change the image must not.
-  public func giveUp(_ reason: ImageError) throws(ImageError) {
-    try keeping.withLock { (_) throws(ImageError) in
-      if failure != nil { return }
-      // Twice: were one of them lost, the other must not speak of a record that counts.
-      for _ in 0..<2 { try updateHeader { $0.state = .invalid } }
-      state.withLock { state in
-        state.failure = ImageError(
-          .wrongDataType,
-          "\(escaped(file.path)): changes could not be recorded, so the record was given up; "
-            + "reset change tracking, and \(TrackingError.advice)", cause: reason)
-      }
-      status.store(Status.idle, ordering: .sequentiallyConsistent)
-    }
-  }
-
-  /// Makes `change` durable in the header that is not the newest; what goes with it in memory is done by `also`, in
-  /// one step with it. The caller holds `keeping`.
-  func updateHeader(
-    _ change: (inout TrackingHeader) -> Void, also: (inout TrackerState) -> Void = { _ in }
-  ) throws(ImageError) {
-    var (next, slot) = state.withLock { ($0.header, 1 - $0.headerSlot) }
-    change(&next)
-    next.sequence += 1
-    let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: TrackingFormat.pageSize, alignment: 4096)
-    defer { bytes.deallocate() }
-    next.encode(into: bytes)
-    try file.write(UnsafeRawBufferPointer(bytes), at: TrackingFormat.headerOffsets[slot])
-    // Whatever relies on the header comes after this; the other is whole until here.
-    try file.flush()
-    state.withLock { state in
-      state.header = next
-      state.headerSlot = slot
-      also(&state)
-    }
-  }
 }
 
 extension TrackerState {
@@ -179,6 +140,7 @@ extension TrackerState {
   mutating func note(
     _ offset: UInt64, _ length: UInt64, _ file: HostFile, mayWait: Bool
   ) throws(ImageError) -> ChangeTracker.Step {
+    if let lost { throw lost }
     guard failure == nil else { return .ended }
     var isMarked = true
     for region in marks.regions(offset, length) {

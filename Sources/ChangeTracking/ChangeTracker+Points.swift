@@ -9,7 +9,9 @@ extension ChangeTracker {
 
   /// Lets changes go on.
   public func letGo() {
-    let isRecording = state.withLock { $0.failure == nil && !$0.points.isEmpty }
+    let isRecording = state.withLock { state in
+      !state.points.isEmpty && (state.failure == nil || isStrict && state.lost != nil)
+    }
     status.store(isRecording ? Status.recording : Status.idle, ordering: .sequentiallyConsistent)
   }
 
@@ -45,7 +47,7 @@ extension ChangeTracker {
       }
       try keepPresumed()
       // The bits of the interval that ends: from here on only blocks of the next are written.
-      try file.flush()
+      try flushRecord()
       // With no point before, nothing was recorded, and the open interval is empty: it is the new point's own.
       var next = points
       let opens = points.isEmpty ? interval : interval + 1
@@ -128,7 +130,7 @@ extension ChangeTracker {
     let (area, before) = state.withLock { (1 - $0.header.catalogue, $0.header.interval) }
     if length > 0 { try file.write(part, at: TrackingFormat.catalogueOffsets[Int(area)]) }
     // Whole before a header names it.
-    try file.flush()
+    try flushRecord()
     try updateHeader { header in
       header.catalogue = area
       header.pointCount = UInt32(points.count)

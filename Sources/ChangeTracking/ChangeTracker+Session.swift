@@ -11,6 +11,7 @@ extension ChangeTracker {
     throws(ImageError)
   {
     try keeping.withLock { (_) throws(ImageError) in
+      if isStrict, let lost = state.withLock({ $0.lost }) { throw lost }
       guard failure == nil else { return }
       try keepPresumed()
       try updateHeader { header in
@@ -31,8 +32,9 @@ extension ChangeTracker {
     try keeping.withLock { (_) throws(ImageError) in
       let isDue = state.withLock { $0.isInSession && $0.failure == nil }
       guard isDue else { return }
+      if let lost = state.withLock({ $0.lost }) { return try invalidate(lost) }
       // The bits of all writes, before the header says that they are whole.
-      try file.flush()
+      try flushRecord()
       let isMarked = state.withLock { !$0.marks.isEmpty }
       if isMarked {
         var none = RegionMarks(state.withLock { $0.header })
@@ -83,7 +85,7 @@ extension ChangeTracker {
     }
     // Before a block in pieces, from which part of this is known, is written over; and before the header forgets that
     // there was a power cut.
-    try file.flush()
+    try flushRecord()
     try state.withLock { (state) throws(ImageError) in
       for index in state.damagedBlocks where index < TrackingFormat.firstCoarseIndex {
         try state.replaceBlock(index, file, byte: 0)

@@ -42,6 +42,12 @@ public struct ReferencePoint: Sendable, Equatable {
       && ![".", "..", "parent"].contains(name)
   }
 
+  /// Whether a file's word can be an id: 1 to 64 of `[A-Za-z0-9:-]`.
+  private static func isID(_ id: String) -> Bool {
+    (1...64).contains(id.utf8.count)
+      && id.allSatisfy { $0 == ":" || $0 == "-" || $0.isASCII && ($0.isLetter || $0.isNumber) }
+  }
+
   /// Nil when it is no record.
   init?(_ bytes: UnsafeRawBufferPointer) {
     let nameLength = Int(bytes[0])
@@ -53,7 +59,7 @@ public struct ReferencePoint: Sendable, Equatable {
     diskSize = bytes.littleEndian(at: 144)
     firstInterval = bytes.littleEndian(at: 152)
     blocks = bytes.littleEndian(at: 156)
-    guard ReferencePoint.isName(name), idLength > 0 else { return nil }
+    guard ReferencePoint.isName(name), ReferencePoint.isID(id) else { return nil }
   }
 
   func encode(into bytes: UnsafeMutableRawBufferPointer) {

@@ -6,6 +6,7 @@ import Storage
 /// for each region.
 struct RegionMarks: Equatable, Sendable {
   static let slotSize = 12288
+  static let largestSequence = UInt64.max - (1 << 32)
 
   var sequence: UInt64 = 0
   let shift: UInt64
@@ -27,6 +28,8 @@ struct RegionMarks: Equatable, Sendable {
       GUID(bytes, at: 16) == header.history, UInt64(bytes.littleEndian(UInt32.self, at: 32)) == shift
     else { return nil }
     sequence = bytes.littleEndian(at: 8)
+    // It is counted up from.
+    guard sequence < RegionMarks.largestSequence else { return nil }
     for index in words.indices { words[index] = bytes.littleEndian(at: 4096 + index * 8) }
   }
 

@@ -26,9 +26,8 @@ enum SessionVerdict: Equatable {
       guard header.fileSize == image.fileSize else {
         throw TrackingError.foreign(path, "the file has another size")
       }
-      // A copy may be older, by its times; a VHD has nothing else to tell by.
-      guard image.writes == nil ? image.modified == header.modified : image.modified <= header.modified else {
-        throw TrackingError.foreign(path, "its time of change is newer")
+      guard isTime(image.modified, header.modified, exactly: image.writes == nil) else {
+        throw TrackingError.foreign(path, "its time of change is another")
       }
       self = .clean
     case .open:
@@ -47,4 +46,16 @@ enum SessionVerdict: Equatable {
       self = sameBoot ? .killed : .powerCut
     }
   }
+
+  /// Nanoseconds of a time of change that a copy may lose: FAT counts in steps of 2 s.
+  fileprivate static let coarsestTime: Int64 = 2_000_000_000
+}
+
+/// Whether the image's time of change is the one that was recorded. A VHD has nothing else to tell by. A copy of a VHDX may
+/// have a time without the digits behind the second; one that is older still is of an earlier state of the same
+/// session, which has the same ids.
+private func isTime(_ time: Int64, _ recorded: Int64, exactly: Bool) -> Bool {
+  if exactly { return time == recorded }
+  let (difference, overflow) = recorded.subtractingReportingOverflow(time)
+  return !overflow && (0..<SessionVerdict.coarsestTime).contains(difference)
 }

@@ -22,6 +22,8 @@ struct TrackerState: ~Copyable {
   var cache = PageCache(pageSize: TrackingFormat.pageSize, capacity: cachePages)
   var isInSession = false
   var failure: ImageError?
+  /// A flush that failed: bits may be gone that can still be read.
+  var lost: ImageError?
 
   init(_ contents: TrackingContents) {
     header = contents.header
@@ -31,7 +33,8 @@ struct TrackerState: ~Copyable {
     directory = contents.directory
     let none = RegionMarks(contents.header)
     marks = contents.marks ?? none
-    if contents.marks == nil { marks.sequence = .max / 2 }
+    // The broken one may have been the newer.
+    if contents.marks == nil { marks.sequence = max(.max / 2, contents.regionSequence + 1) }
     wanted = none
     touched = none
   }

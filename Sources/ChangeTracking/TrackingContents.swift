@@ -11,6 +11,8 @@ struct TrackingContents {
   /// the newest said.
   var marks: RegionMarks?
   var regionSlot: Int
+  /// The greatest sequence of a whole region table.
+  var regionSequence: UInt64
 
   /// Errors: `.notSupported` for a newer version; `.wrongDataType` for damage.
   init(_ file: HostFile) throws(ImageError) {
@@ -62,6 +64,7 @@ struct TrackingContents {
     let first = tables[0]?.sequence ?? 0
     let second = tables[1]?.sequence ?? 0
     regionSlot = second > first ? 1 : 0
+    regionSequence = max(first, second)
     marks = tables.contains { $0 == nil } ? nil : tables[regionSlot]
   }
 

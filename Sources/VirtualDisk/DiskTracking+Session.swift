@@ -1,4 +1,5 @@
 import ChangeTracking
+import Glibc
 import Storage
 import Synchronization
 
@@ -59,8 +60,24 @@ extension DiskTracking {
 
   private func endSession(_ record: Record, _ leaf: Layer) throws(ImageError) {
     guard case .kept(let tracker) = record, tracker.isInSession else { return }
+    // A zeroing noted its change, and would make it in the next session, without a mark.
+    drain(leaf)
     // Its time of change must be as durable as the record that tells of it.
     try leaf.file.flushWithTimes()
-    try tracker.endSession(try DiskTracking.state(of: leaf))
+    let image = try DiskTracking.state(of: leaf)
+    if image.writes == nil { DiskTracking.waitForClock(after: image.modified) }
+    try tracker.endSession(image)
+  }
+
+  /// Returns when a change of a file gets a later time than `modified`, nanoseconds since 1970. Files' times move in ticks of
+  /// some milliseconds: another program that wrote a VHD in the tick of its close would leave no trace.
+  private static func waitForClock(after modified: Int64) {
+    // A time in the future, of a clock that was put back, is not waited for.
+    for _ in 0..<20 {
+      var time = timespec()
+      clock_gettime(CLOCK_REALTIME_COARSE, &time)
+      if Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec) > modified { return }
+      usleep(1000)
+    }
   }
 }

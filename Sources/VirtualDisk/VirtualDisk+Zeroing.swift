@@ -54,6 +54,8 @@ extension VirtualDisk {
     // The leaf's gate would keep the leaf from giving the block up.
     let entered = tracking.gate.enter()
     defer { tracking.gate.leave(entered) }
+    // The session may have ended since, and with it the marks.
+    guard leaf.isWriting else { return WriteRun(.unknown, length: 1, diskOffset: position) }
     // Up to where any block ends, and not the whole of a long range again for each of its blocks.
     let stepEnd = min(end, (position / VirtualDisk.largestZeroStep + 1) * VirtualDisk.largestZeroStep)
     guard try tracking.note(position, stepEnd - position, mayWait: true) == .noted else {

@@ -48,6 +48,99 @@ struct RefusalTests {
     }
   }
 
+  @Test("An older copy of a VHDX from the same session; a copy's time may lack what is behind the second")
+  func olderCopy() throws {
+    var image = try RefusalTests.closed()
+    try image.write(0, 4096)
+    image.image.modified = 7_654_321_098
+    try image.close()
+    var copy = image.image
+    copy.identity = FileIdentity(device: 1, inode: 99)
+    copy.modified = 7_000_000_000
+    #expect(RefusalTests.refusal(image, copy) == nil)
+    copy.modified = 6_000_000_000
+    #expect(RefusalTests.refusal(image, copy) == nil)
+    copy.modified = 5_000_000_000
+    #expect(RefusalTests.refusal(image, copy)?.errno == Errno(rawValue: 116))
+    copy.modified = .min
+    #expect(RefusalTests.refusal(image, copy)?.errno == Errno(rawValue: 116))
+  }
+
+  @Test("A record with an id that is none, made by somebody who knows checksums")
+  func hostileID() throws {
+    for id in [[UInt8](repeating: 0xFF, count: 64), [0x0A], []] {
+      let image = try RefusalTests.closed()
+      var contents = image.file.contents
+      let page = UnsafeMutableRawBufferPointer.allocate(byteCount: 4096, alignment: 8)
+      defer { page.deallocate() }
+      for offset in TrackingFormat.headerOffsets {
+        _ = contents.read(into: page, at: offset)
+        guard var header = TrackingHeader(UnsafeRawBufferPointer(page)) else { continue }
+        let length = Int(header.pointCount) * TrackingFormat.recordSize
+        let place = TrackingFormat.catalogueOffsets[Int(header.catalogue)]
+        guard length > 0 else { continue }
+        ([UInt8(id.count)] + id).withUnsafeBytes { contents.write($0, at: place + 65) }
+        var records = [UInt8](repeating: 0, count: length)
+        records.withUnsafeMutableBytes { _ = contents.read(into: $0, at: place) }
+        header.catalogueChecksum = records.withUnsafeBytes { Checksum.of($0) }
+        header.encode(into: page)
+        contents.write(UnsafeRawBufferPointer(page), at: offset)
+      }
+      let error = RefusalTests.refusal {
+        _ = try TrackedImage.open(RecordedFile(contents), image.image, image.boot)
+      }
+      #expect(error?.returnValue == .wrongDataType, "\(id)")
+    }
+  }
+
+  @Test("A region table whose sequence cannot be counted up from")
+  func hostileSequence() throws {
+    var image = try RefusalTests.closed()
+    try image.write(0, 4096)
+    var contents = image.file.contents
+    let slot = UnsafeMutableRawBufferPointer.allocate(byteCount: RegionMarks.slotSize, alignment: 8)
+    defer { slot.deallocate() }
+    for offset in TrackingFormat.regionOffsets {
+      _ = contents.read(into: slot, at: offset)
+      slot.storeLittleEndian(UInt64.max - offset, at: 8)
+      slot.storeLittleEndian(Checksum.of(UnsafeRawBufferPointer(slot), zeroingFieldAt: 4), at: 4)
+      contents.write(UnsafeRawBufferPointer(slot), at: offset)
+    }
+    image.file = RecordedFile(contents)
+    // Killed, and goes on.
+    try image.reopen()
+    try image.write(600 << 20, 4096)
+    #expect(try image.problem(image.tracker, isExact: true) == nil)
+    // A power cut: what its tables said does not count.
+    let cut = try TrackedImage.open(RecordedFile(image.file.contents), image.image, .random())
+    #expect(try image.problem(cut, isExact: false) == nil)
+  }
+
+  @Test("A region table that is damaged again and again never gives way to an older one")
+  func sequence() throws {
+    var image = try RefusalTests.closed()
+    for round in 0..<3 {
+      try image.write(0, 4096)
+      var contents = image.file.contents
+      // The newer table.
+      let sequences = TrackingFormat.regionOffsets.map { offset -> UInt64 in
+        var bytes = [UInt8](repeating: 0, count: 8)
+        bytes.withUnsafeMutableBytes { _ = contents.read(into: $0, at: offset + 8) }
+        return bytes.withUnsafeBytes { $0.littleEndian(at: 0) }
+      }
+      let newer = TrackingFormat.regionOffsets[sequences[1] > sequences[0] ? 1 : 0]
+      [UInt8(0xAA)].withUnsafeBytes { contents.write($0, at: newer + 100) }
+      image.file = RecordedFile(contents)
+      try image.reopen()
+      for place in 1...(3 - round) { try image.write(UInt64(place) * (50 << 20), 4096) }
+      let reread = try TrackingContents(HostFile(path: "disk.tracking", double: image.file))
+      let marks = image.tracker.state.withLock { $0.marks }
+      #expect(reread.marks == marks, "round \(round)")
+      try image.close()
+      try image.reopen()
+    }
+  }
+
   @Test("An image that was copied while it was in use; a closed one may be copied")
   func copied() throws {
     var image = try RefusalTests.closed()

@@ -91,6 +91,26 @@ struct TrackingOrderingTests {
     #expect(try tracked.disk.changes(since: "b").next(from: 0, end: tracked.disk.size) == nil)
   }
 
+  /// Its bit may be written after the record's last flush, and its mark be gone, when it zeroes in the next session.
+  @Test("the end of a session waits for the zeroing that noted its change")
+  func closeWaits() throws {
+    let tracked = try Tracked()
+    try tracked.write(at: 0)
+    let place = try #require(
+      try tracked.disk.leaf.locate(0, limit: 4096, mayWait: true).fileOffset as UInt64?)
+    let other = Elsewhere()
+    let wasEarly = Atomic<Bool>(false)
+    tracked.image.on(.punch, .before, in: place..<(place + 4096)) {
+      other.start { try tracked.disk.finishWriting() }
+      if other.endsSoon() { wasEarly.store(true, ordering: .relaxed) }
+    }
+    try tracked.disk.zero(at: 0, length: 4096)
+    #expect(other.end() == nil)
+    #expect(tracked.image.waitingCount == 0)
+    let isEarly = wasEarly.load(ordering: .relaxed)
+    #expect(!isEarly, "the record was closed while a change that was noted before was not made")
+  }
+
   @Test("a write waits until the mark that it relies on is durable")
   func writeWaitsForMark() throws {
     let tracked = try Tracked()

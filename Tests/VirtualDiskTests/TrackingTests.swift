@@ -142,6 +142,29 @@ struct TrackingTests {
     #expect(try library.tracking(of: name).state == .on)
   }
 
+  /// Files' times move in ticks, and a VHD has nothing else to tell by.
+  @Test("another program's write into a VHD just after its close is refused")
+  func foreignWriteAtOnce() throws {
+    let folder = try TrackingTests.made("vhd")
+    let library = try DiskLibrary(sources: [folder.path])
+    try library.setTracking(.on, of: "d.vhd")
+    try library.makePoint("a", of: "d.vhd")
+    let descriptor = open("\(folder.path)/d.vhd", O_RDWR)
+    defer { close(descriptor) }
+    var byte: UInt8 = 0
+    let size = lseek(descriptor, 0, SEEK_END)
+    #expect(size > 0)
+    for _ in 0..<40 {
+      try TrackingTests.write(library, "d.vhd", [0])
+      // As another does who waited for the end of the lock: it changes a byte of the block's data.
+      _ = pread(descriptor, &byte, 1, size - 1024)
+      #expect(pwrite(descriptor, &byte, 1, size - 1024) == 1)
+      #expect(try library.tracking(of: "d.vhd").state == .refused)
+      try library.setTracking(.reset, of: "d.vhd")
+      try library.makePoint("a", of: "d.vhd")
+    }
+  }
+
   @Test("a copy of the closed image with its record is believed; one made while it was in use is not")
   func copies() throws {
     let folder = try TrackingTests.made("vhdx")
