@@ -32,7 +32,11 @@ extension ChangeTracker {
   func invalidate(_ reason: ImageError) throws(ImageError) {
     // Twice: were one of them lost, the other must not speak of a record that counts.
     for _ in 0..<2 {
-      try updateHeader { $0.state = .invalid } flush: { () throws(ImageError) in try file.flush() }
+      try updateHeader {
+        $0.state = .invalid
+      } flush: { () throws(ImageError) in
+        try file.flush()
+      }
     }
     let mustFail = state.withLock { state -> Bool in
       state.failure = ImageError(

@@ -8,19 +8,16 @@ import VirtualDisk
 public struct InfoReport: Sendable {
   let entry: ImageEntry
   let parentPath: String?
-  let isBusy: Bool
   let tracking: TrackingFacts.State?
 
   /// - Parameters:
   ///   - parentPath: where the parent was found; nil shows the first path that the image records.
-  ///   - isBusy: an operation is running on the image.
   ///   - tracking: whether changes are tracked; nil: it cannot be told.
   public init(
-    _ entry: ImageEntry, parentPath: String? = nil, isBusy: Bool = false, tracking: TrackingFacts.State? = nil
+    _ entry: ImageEntry, parentPath: String? = nil, tracking: TrackingFacts.State? = nil
   ) {
     self.entry = entry
     self.parentPath = parentPath
-    self.isBusy = isBusy
     self.tracking = tracking
   }
 
@@ -41,7 +38,8 @@ public struct InfoReport: Sendable {
     switch entry.facts {
     case .success(let facts):
       fields += facts.fields(parentPath: parentPath)
-      fields.append(ReportField("state", .text(isBusy ? "busy" : entry.isOnline ? "online" : "offline")))
+      fields.append(
+        ReportField("state", .text(entry.operation != nil ? "busy" : entry.isOnline ? "online" : "offline")))
       fields.append(ReportField("read_only", .flag(entry.readOnlyReason != nil)))
       if let reason = entry.readOnlyReason { fields.append(ReportField("reason", .text(reason))) }
       fields += facts.stateFields

@@ -14,10 +14,12 @@ public struct ImageEntry: Sendable {
   public let readOnlyReason: String?
   /// A raw file of it, or of a descendant of it, is open through this library.
   public let isOnline: Bool
+  /// The operation that has it to itself, as `job 7 (compact)`.
+  public let operation: String?
 
   public init(
     name: String, path: String, identity: FileIdentity, facts: Result<ImageFacts, ImageError>,
-    readOnlyReason: String?, isOnline: Bool
+    readOnlyReason: String?, isOnline: Bool, operation: String? = nil
   ) {
     self.name = name
     self.path = path
@@ -25,6 +27,7 @@ public struct ImageEntry: Sendable {
     self.facts = facts
     self.readOnlyReason = readOnlyReason
     self.isOnline = isOnline
+    self.operation = operation
   }
 }
 
@@ -72,7 +75,8 @@ extension DiskLibrary {
     return ImageEntry(
       name: reference.name, path: reference.path, identity: identity, facts: inspection.facts,
       readOnlyReason: readOnlyReason(reference, children: children[identity] ?? []),
-      isOnline: open.withLock { $0.images[identity] != nil })
+      isOnline: open.withLock { $0.images[identity] != nil },
+      operation: open.withLock { $0.reserved[identity] })
   }
 
   /// The files of an image's chain, leaf first, each with what is known of it; the last has the error if the chain
@@ -135,7 +139,7 @@ extension DiskLibrary {
   }
 
   /// The sources' images and all others in the same directories.
-  private func neighbours() -> [ImageReference] {
+  func neighbours() -> [ImageReference] {
     var result = references()
     var paths = Set(result.map(\.path))
     for case .file(let reference) in sources {

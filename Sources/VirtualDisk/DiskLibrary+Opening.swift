@@ -18,6 +18,7 @@ extension DiskLibrary {
           "\(escaped(reference.path)): cannot be written: \(reason)")
       }
       let identity = stamp.identity
+      try failIfReserved(reference, identity)
       if let existing = open.withLock({ $0.disks[identity] }) {
         if access == .write, existing.writers == 0 { try lock(existing.leaf.file, .writer) }
         return handle(identity, existing.disk, access)
@@ -30,10 +31,7 @@ extension DiskLibrary {
         warn: warn
       ).build(leaf, found: &images)
       for sentence in images.flatMap(\.layer.warnings) { warn(sentence) }
-      let maintenance = maintenance
-      let disk = VirtualDisk(
-        images, leaf: leaf, tracking: DiskTracking(.beside(reference), tracking, warn: warn),
-        wake: { maintenance.wake() })
+      let disk = disk(of: images)
       open.withLock { open in
         for image in images {
           open.images[image.file.identity, default: (image, 0)].chains += 1
@@ -88,9 +86,11 @@ extension DiskLibrary {
   }
 
   /// A parent's file, shared with every chain that it stands in.
-  private func openParent(_ reference: ImageReference, of leaf: SharedImage) throws(ImageError) -> SharedImage
-  {
+  func openParent(
+    _ reference: ImageReference, of leaf: SharedImage, mayRewrite: Bool = false
+  ) throws(ImageError) -> SharedImage {
     guard let stamp = reference.stamp else { throw HostFile.openingError(reference.path, ENOENT) }
+    try failIfReserved(reference, stamp.identity)
     if let shared = open.withLock({ $0.images[stamp.identity] }) {
       if let disk = open.withLock({ $0.disks[stamp.identity] }), disk.writers > 0 {
         throw ImageError(
@@ -99,10 +99,11 @@ extension DiskLibrary {
       return shared.image
     }
     return try SharedImage.parent(
-      reference, acceptsRaw: leaf.layer.recordedParent?.isRaw ?? false, locks: true, warn: warn)
+      reference, acceptsRaw: leaf.layer.recordedParent?.isRaw ?? false, locks: true, mayRewrite: mayRewrite,
+      warn: warn)
   }
 
-  private func lock(_ file: HostFile, _ mode: ImageLock.Mode) throws(ImageError) {
+  func lock(_ file: HostFile, _ mode: ImageLock.Mode) throws(ImageError) {
     guard !(mode == .writer && !file.isWritable) else {
       throw ImageError(.accessDenied, "\(escaped(file.path)): may only be read")
     }

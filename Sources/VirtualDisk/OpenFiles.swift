@@ -6,6 +6,8 @@ struct OpenFiles {
   var images: [FileIdentity: (image: SharedImage, chains: Int)] = [:]
   /// Every open disk, by its leaf.
   var disks: [FileIdentity: OpenDisk] = [:]
+  /// Files that an operation has to itself, with its name.
+  var reserved: [FileIdentity: String] = [:]
 }
 
 /// A disk that somebody has open.

@@ -13,10 +13,18 @@ final class SharedImage: Sendable {
 
   /// Opens for reading, locks as a reader, and reads what the file is. As the root of a XenServer chain a file that is
   /// no VHD is taken as it is.
+  ///
+  /// - Parameter mayRewrite: opened for writing where that is possible, for an operation that may change it.
   static func parent(
-    _ reference: ImageReference, acceptsRaw: Bool, locks: Bool, warn: (String) -> Void
+    _ reference: ImageReference, acceptsRaw: Bool, locks: Bool, mayRewrite: Bool = false,
+    warn: (String) -> Void
   ) throws(ImageError) -> SharedImage {
-    let file = try reference.open(writable: false)
+    let file: HostFile
+    if mayRewrite, let writable = try? reference.open(writable: true) {
+      file = writable
+    } else {
+      file = try reference.open(writable: false)
+    }
     if locks, try file.lock(.reader) == .unsupported { warn(noLocks(file)) }
     do throws(ImageError) {
       return SharedImage(reference, try Layer(file))

@@ -86,7 +86,8 @@ struct InfoReportTests {
 
   @Test func anOperationUnderWayMakesItBusy() {
     let report = text(
-      InfoReport(Sample.entry(.success(Sample.base), isOnline: true), isBusy: true).bytes(as: .text))
+      InfoReport(Sample.entry(.success(Sample.base), isOnline: true, operation: "job 7 (compact)")).bytes(
+        as: .text))
     #expect(report.contains("\nstate busy\n"))
   }
 

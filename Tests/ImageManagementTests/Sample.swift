@@ -30,11 +30,11 @@ enum Sample {
 
   static func entry(
     _ facts: Result<ImageFacts, ImageError>, path: String = "/srv/disk.vhdx", readOnlyReason: String? = nil,
-    isOnline: Bool = false
+    isOnline: Bool = false, operation: String? = nil
   ) -> ImageEntry {
     ImageEntry(
       name: "disk.vhdx", path: path, identity: FileIdentity(device: 1, inode: 2), facts: facts,
-      readOnlyReason: readOnlyReason, isOnline: isOnline)
+      readOnlyReason: readOnlyReason, isOnline: isOnline, operation: operation)
   }
 }
 

@@ -105,7 +105,8 @@ struct TrackingFailureTests {
   }
 
   /// The host may have forgotten bits that it could not write, and say at the next flush that all is well.
-  @Test("after a flush of the record that failed none of it is believed", arguments: [true, false], [true, false])
+  @Test(
+    "after a flush of the record that failed none of it is believed", arguments: [true, false], [true, false])
   func failedFlush(_ isVHD: Bool, _ isStrict: Bool) throws {
     var failed = 0
     for number in 0..<14 {
@@ -119,7 +120,9 @@ struct TrackingFailureTests {
       ]
       for step in steps {
         let before = tracked.record.failedFlushes
-        do { try step() } catch { #expect(isStrict || tracked.record.failedFlushes > before || disk.isWriting) }
+        do { try step() } catch {
+          #expect(isStrict || tracked.record.failedFlushes > before || disk.isWriting)
+        }
         guard tracked.record.failedFlushes > 0 else { continue }
         failed += 1
         // Where a change that cannot be recorded fails, it does from now on.

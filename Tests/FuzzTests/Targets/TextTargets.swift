@@ -113,9 +113,9 @@ extension FuzzTarget {
         "ro,allow_other,uid=1000,gid=0,umask=077,parents=/a\\,b", "defaults,nofail,x-systemd.automount", "rw",
         "track,tracking=strict,sole-writer",
       ]
-        .map {
-          Array($0.utf8)
-        }
+      .map {
+        Array($0.utf8)
+      }
     })
 
   /// Lines of the kernel's table of mounts: others choose the names in it.

@@ -5,7 +5,8 @@ import Storage
 extension FuzzTarget {
   /// A tracking file, beside the image that it says it belongs to.
   static let tracking = FuzzTarget(
-    name: "tracking", subject: "tracking file: headers, points, directory, blocks, region tables, and what goes on from it",
+    name: "tracking",
+    subject: "tracking file: headers, points, directory, blocks, region tables, and what goes on from it",
     run: { input in
       let image = SparseImage(decoding: input)
       let double = FuzzFile(image)
@@ -15,7 +16,8 @@ extension FuzzTarget {
       guard let contents = answer({ () throws(ImageError) in try TrackingContents(file) }) else { return }
       let header = contents.header
       var state = ImageState(
-        identity: header.identity, fileSize: header.fileSize, modified: header.modified, diskSize: header.diskSize,
+        identity: header.identity, fileSize: header.fileSize, modified: header.modified,
+        diskSize: header.diskSize,
         writes: header.hasWriteIdentity ? header.before : nil)
       let boot = image.operations.first.map { $0.kind & 1 == 1 } ?? false ? GUID.zero : header.boot
       func open() throws(ImageError) -> ChangeTracker {
@@ -24,7 +26,9 @@ extension FuzzTarget {
       guard let tracker = answer(open) else { return }
       var before: [String: [Range<UInt64>]] = [:]
       for point in tracker.points {
-        before[point.id] = try answer { () throws(ImageError) in try changes(tracker, point.id) }.map(checked(header))
+        before[point.id] = try answer { () throws(ImageError) in
+          try changes(tracker, point.id, header.diskSize)
+        }.map(checked(header))
       }
       try require(double.contents == FuzzFile(image).contents, "looking changed the file")
 
@@ -53,7 +57,9 @@ extension FuzzTarget {
       else { return }
       guard let again = answer(open) else { throw BrokenPromise(description: "what was closed is refused") }
       for (id, ranges) in before {
-        guard let found = answer({ () throws(ImageError) in try changes(again, id) }) else { continue }
+        guard let found = answer({ () throws(ImageError) in try changes(again, id, header.diskSize) }) else {
+          continue
+        }
         _ = try checked(header)(found)
         // Answers that were cut short are not compared.
         guard found.count < mostRanges, ranges.count < mostRanges else { continue }
@@ -68,11 +74,14 @@ extension FuzzTarget {
 
   private static let mostRanges = 2000
 
-  private static func changes(_ tracker: ChangeTracker, _ id: String) throws(ImageError) -> [Range<UInt64>] {
+  /// Of the disk as it is; at a point it may have had another size.
+  private static func changes(_ tracker: ChangeTracker, _ id: String, _ size: UInt64) throws(ImageError)
+    -> [Range<UInt64>]
+  {
     let cursor = try ChangeCursor(tracker, since: id)
     var ranges: [Range<UInt64>] = []
-    let size = cursor.point.diskSize
-    while ranges.count < mostRanges, let next = try cursor.next(from: ranges.last?.upperBound ?? 0, end: size) {
+    while ranges.count < mostRanges, let next = try cursor.next(from: ranges.last?.upperBound ?? 0, end: size)
+    {
       ranges.append(next)
     }
     return ranges
@@ -83,7 +92,8 @@ extension FuzzTarget {
     { ranges in
       for (index, range) in ranges.enumerated() {
         try require(!range.isEmpty, "an empty range at \(range.lowerBound)")
-        try require(index == 0 || ranges[index - 1].upperBound < range.lowerBound, "ranges that touch at \(range)")
+        try require(
+          index == 0 || ranges[index - 1].upperBound < range.lowerBound, "ranges that touch at \(range)")
       }
       return ranges
     }
@@ -97,7 +107,8 @@ extension FuzzTarget {
       let file = HostFile(path: "seed", double: double)
       let writes = isVHD ? nil : ImageState.WriteIdentity(fileWriteGUID: .random(), dataWriteGUID: .random())
       let image = ImageState(
-        identity: FileIdentity(device: 1, inode: 2), fileSize: 5, modified: 9, diskSize: UInt64(size), writes: writes)
+        identity: FileIdentity(device: 1, inode: 2), fileSize: 5, modified: 9, diskSize: UInt64(size),
+        writes: writes)
       _ = answer { () throws(ImageError) in
         try ChangeTracker.create(file, for: image, boot: .zero, inSession: false)
         let tracker = try ChangeTracker(file, image: image, boot: .zero)
@@ -127,11 +138,14 @@ extension SparseImage {
       result += fields(
         header,
         [
-          (8, 4), (16, 8), (24, 4), (28, 4), (32, 8), (40, 8), (56, 8), (72, 8), (80, 8), (152, 8), (160, 8), (168, 4),
+          (8, 4), (16, 8), (24, 4), (28, 4), (32, 8), (40, 8), (56, 8), (72, 8), (80, 8), (152, 8), (160, 8),
+          (168, 4),
           (172, 4), (176, 4), (184, 4), (188, 4), (192, 4),
         ])
     }
-    for table in TrackingFormat.regionOffsets { result += fields(table, [(8, 8), (16, 8), (32, 4), (4096, 8)]) }
+    for table in TrackingFormat.regionOffsets {
+      result += fields(table, [(8, 8), (16, 8), (32, 4), (4096, 8)])
+    }
     for catalogue in TrackingFormat.catalogueOffsets {
       for record in 0..<UInt64(4) {
         result += fields(
@@ -167,6 +181,7 @@ extension SparseImage {
 
   private mutating func repairTracking(_ place: UInt64, _ length: Int, field: Int) {
     let bytes = bytes(at: place, count: length)
-    putLittleEndian(bytes.withUnsafeBytes { Checksum.of($0, zeroingFieldAt: field) }, at: place + UInt64(field))
+    putLittleEndian(
+      bytes.withUnsafeBytes { Checksum.of($0, zeroingFieldAt: field) }, at: place + UInt64(field))
   }
 }
