@@ -1,19 +1,22 @@
 import Storage
 
 /// One fact of a report.
-struct ReportField {
-  enum Value {
+public struct ReportField: Sendable {
+  public enum Value: Sendable {
     /// From a file, a user or the system: escaped when it is written, whatever the form.
     case text(String)
     case number(UInt64)
     /// `1` or `0` in text, `true` or `false` in JSON.
     case flag(Bool)
+    /// Several things of a kind, each with facts of its own. In JSON an array of objects. In text their number, and then
+    /// for each a line that begins with `item` (`partition`) and has the values, without their keys.
+    case list(item: StaticString, [[ReportField]])
   }
 
-  let key: StaticString
-  let value: Value
+  public let key: StaticString
+  public let value: Value
 
-  init(_ key: StaticString, _ value: Value) {
+  public init(_ key: StaticString, _ value: Value) {
     self.key = key
     self.value = value
   }
@@ -64,12 +67,26 @@ struct ReportBytes {
     for field in fields {
       append(field.key)
       append(" ")
-      switch field.value {
-      case .text(let text): appendEscaped(text)
-      case .number(let number): append(number)
-      case .flag(let flag): append(flag ? "1" : "0")
-      }
+      appendText(field.value)
       append("\n")
+      guard case .list(let item, let elements) = field.value else { continue }
+      for element in elements {
+        append(item)
+        for part in element {
+          append(" ")
+          appendText(part.value)
+        }
+        append("\n")
+      }
+    }
+  }
+
+  private mutating func appendText(_ value: ReportField.Value) {
+    switch value {
+    case .text(let text): appendEscaped(text)
+    case .number(let number): append(number)
+    case .flag(let flag): append(flag ? "1" : "0")
+    case .list(_, let elements): append(UInt64(elements.count))
     }
   }
 
@@ -90,11 +107,34 @@ struct ReportBytes {
       append("  \"")
       append(field.key)
       append("\": ")
-      switch field.value {
-      case .text(let text): appendQuoted(text)
-      case .number(let number): append(number)
-      case .flag(let flag): append(flag ? "true" : "false")
-      }
+      appendJSON(field.value)
     }
+  }
+
+  private mutating func appendJSON(_ value: ReportField.Value) {
+    switch value {
+    case .text(let text): appendQuoted(text)
+    case .number(let number): append(number)
+    case .flag(let flag): append(flag ? "true" : "false")
+    case .list(_, let elements):
+      append("[")
+      for (index, element) in elements.enumerated() {
+        append(index == 0 ? "" : ", ")
+        appendInline(element)
+      }
+      append("]")
+    }
+  }
+
+  /// A JSON object in one line.
+  mutating func appendInline(_ fields: [ReportField]) {
+    append("{")
+    for (index, field) in fields.enumerated() {
+      append(index == 0 ? "\"" : ", \"")
+      append(field.key)
+      append("\": ")
+      appendJSON(field.value)
+    }
+    append("}")
   }
 }
