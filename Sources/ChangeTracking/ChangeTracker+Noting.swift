@@ -63,6 +63,9 @@ extension ChangeTracker {
       throw ImageError(
         errno: .noSpace, "\(escaped(file.path)): is full; drop points, or reset change tracking")
     }
+    // What is behind the last chunk is nobody's, and the new one's directory must begin empty.
+    let end = TrackingFormat.fileSize(chunks: chunks)
+    if try file.size() > end { try file.resize(to: end) }
     try file.resize(to: TrackingFormat.fileSize(chunks: chunks + 1))
     try updateHeader {
       $0.chunks = chunks + 1

@@ -55,7 +55,12 @@ extension FuzzTarget {
       }
       guard answer({ () throws(ImageError) in try tracker.endSession(state) }) != nil, tracker.failure == nil
       else { return }
-      guard let again = answer(open) else { throw BrokenPromise(description: "what was closed is refused") }
+      let again: ChangeTracker
+      do {
+        again = try open()
+      } catch {
+        throw BrokenPromise(description: "what was closed is refused: \(error)")
+      }
       for (id, ranges) in before {
         guard let found = answer({ () throws(ImageError) in try changes(again, id, header.diskSize) }) else {
           continue
