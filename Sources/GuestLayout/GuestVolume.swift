@@ -1,0 +1,75 @@
+/// One place of a disk where a file system may be: a partition, or the whole disk where there is no partition table.
+public struct GuestVolume: Sendable {
+  /// The partition's number as in `Partition`; nil for a disk without a table.
+  public let number: Int?
+  /// Bytes from the start of the disk; not empty.
+  public let range: Range<UInt64>
+  public let fileSystem: GuestFileSystem
+  public let freeSpace: FreeSpace
+  /// What else is to be said, each a part of a sentence: `2 of 80 block groups are damaged and count as used`.
+  public let notes: [String]
+
+  /// Where the free space is described; nil exactly where it is not known.
+  let map: SpaceMap?
+
+  /// The volume with all of it counted as used.
+  func used(_ obstacle: SpaceObstacle) -> GuestVolume {
+    GuestVolume(
+      number: number, range: range, fileSystem: fileSystem, freeSpace: .unknown(obstacle), notes: [], map: nil)
+  }
+}
+
+/// Whether the free space of a volume is known.
+public enum FreeSpace: Sendable, Equatable {
+  /// It is; so many bytes of it are free.
+  case known(bytes: UInt64)
+  /// It is not: all of the volume counts as used.
+  case unknown(SpaceObstacle)
+}
+
+/// Why all of a volume counts as used.
+public struct SpaceObstacle: Error, Sendable, Equatable, CustomStringConvertible {
+  public enum Kind: String, Sendable {
+    /// The file system was not closed: its structures are not yet what they will be.
+    case dirty
+    /// A system that sleeps will go on from what it remembers of the disk.
+    case hibernated
+    case encrypted
+    /// Nothing is recognized here.
+    case unknown
+    /// Recognized, but its free space is not read.
+    case unsupported
+    /// Structures that contradict themselves, or each other.
+    case damaged
+    /// Two claims on the same bytes: overlapping partitions, or the marks of two formats.
+    case contradictory
+  }
+
+  public let kind: Kind
+  /// A part of a sentence, without a full stop: `dirty: its journal is to be replayed`.
+  public let description: String
+
+  init(_ kind: Kind, _ description: String) {
+    self.kind = kind
+    self.description = description
+  }
+
+  static func dirty(_ what: String) -> SpaceObstacle { SpaceObstacle(.dirty, "dirty: \(what)") }
+  static func damaged(_ what: String) -> SpaceObstacle { SpaceObstacle(.damaged, "damaged: \(what)") }
+  static func unsupported(_ what: String) -> SpaceObstacle { SpaceObstacle(.unsupported, what) }
+}
+
+/// What a volume is, by its marks.
+public enum GuestFileSystem: String, Sendable, CaseIterable, CustomStringConvertible {
+  case ntfs, ext2, ext3, ext4, swap
+  case xfs, btrfs, fat, exfat, refs, f2fs, jfs, reiserfs, bcache, zfs
+  case lvm, raid, luks, bitlocker
+  /// Part of a Windows dynamic disk, or of a storage pool.
+  case dynamicDisk = "dynamic-disk"
+  case storageSpaces = "storage-spaces"
+  case unknown
+
+  public var description: String { rawValue }
+
+  var isEncrypted: Bool { self == .luks || self == .bitlocker }
+}
