@@ -15,7 +15,8 @@ public struct GuestVolume: Sendable {
   /// The volume with all of it counted as used.
   func used(_ obstacle: SpaceObstacle) -> GuestVolume {
     GuestVolume(
-      number: number, range: range, fileSystem: fileSystem, freeSpace: .unknown(obstacle), notes: [], map: nil)
+      number: number, range: range, fileSystem: fileSystem, freeSpace: .unknown(obstacle), notes: [], map: nil
+    )
   }
 }
 

@@ -17,7 +17,8 @@ enum Signatures {
     (.bcache, 4096 + 24, [0xC6, 0x85, 0x73, 0xF6, 0x4E, 0x1A, 0x45, 0xCA]),
     (.lvm, 0x000, Array("LABELONE".utf8)), (.lvm, 0x200, Array("LABELONE".utf8)),
     (.lvm, 0x400, Array("LABELONE".utf8)), (.lvm, 0x600, Array("LABELONE".utf8)),
-    (.fat, 54, Array("FAT12   ".utf8)), (.fat, 54, Array("FAT16   ".utf8)), (.fat, 82, Array("FAT32   ".utf8)),
+    (.fat, 54, Array("FAT12   ".utf8)), (.fat, 54, Array("FAT16   ".utf8)),
+    (.fat, 82, Array("FAT32   ".utf8)),
     // Linux RAID with its superblock at the start, or 4 KiB behind it.
     (.raid, 0, raidMark), (.raid, 4096, raidMark),
   ]
@@ -26,7 +27,9 @@ enum Signatures {
   static let startLength = 0x10040 + 1024
 
   /// What left its marks, each once; empty where none is recognized.
-  static func recognized(_ volume: VolumeReader) throws(ImageError) -> (systems: [GuestFileSystem], start: [UInt8]) {
+  static func recognized(_ volume: VolumeReader) throws(ImageError) -> (
+    systems: [GuestFileSystem], start: [UInt8]
+  ) {
     let start = try volume.firstBytes(at: 0, count: startLength)
     var systems: [GuestFileSystem] = []
     func add(_ system: GuestFileSystem) {

@@ -14,7 +14,9 @@ extension SpaceSurvey {
     if let type {
       return used(type, .unsupported("its partition's type says that it is a part of something larger"))
     }
-    guard let system = systems.first else { return used(.unknown, SpaceObstacle(.unknown, "unknown file system")) }
+    guard let system = systems.first else {
+      return used(.unknown, SpaceObstacle(.unknown, "unknown file system"))
+    }
     if let encrypted = systems.first(where: \.isEncrypted) {
       return used(encrypted, SpaceObstacle(.encrypted, "encrypted"))
     }
@@ -25,7 +27,8 @@ extension SpaceSurvey {
     do throws(SurveyStop) {
       let (map, freeBytes, notes) = try space(of: system, volume, start)
       return GuestVolume(
-        number: number, range: range, fileSystem: system, freeSpace: .known(bytes: freeBytes), notes: notes, map: map)
+        number: number, range: range, fileSystem: system, freeSpace: .known(bytes: freeBytes), notes: notes,
+        map: map)
     } catch {
       switch error {
       case .unreadable(let error): throw error

@@ -49,12 +49,14 @@ public struct SpaceSurvey: Sendable {
               number: partition.number, range: range, fileSystem: .unknown, freeSpace: .unknown(obstacle),
               notes: [], map: nil))
         } else {
-          volumes.append(try survey(number: partition.number, range, type: GuestFileSystem(typeOf: partition), read))
+          volumes.append(
+            try survey(number: partition.number, range, type: GuestFileSystem(typeOf: partition), read))
         }
       }
     }
     return SpaceSurvey(
-      diskSize: diskSize, scheme: table.scheme, volumes: usedWhereSystemSleeps(volumes), warnings: table.warnings)
+      diskSize: diskSize, scheme: table.scheme, volumes: usedWhereSystemSleeps(volumes),
+      warnings: table.warnings)
   }
 
   /// The table, and where it was read, with where its copy is.
@@ -95,7 +97,8 @@ public struct SpaceSurvey: Sendable {
   }
 
   private static func overlap(_ other: Int) -> SpaceObstacle {
-    SpaceObstacle(.contradictory, other == 0 ? "it overlaps the partition table" : "it overlaps partition \(other)")
+    SpaceObstacle(
+      .contradictory, other == 0 ? "it overlaps the partition table" : "it overlaps partition \(other)")
   }
 
   /// A system that sleeps remembers more of the disk than its own volume: other file systems that it has mounted, and

@@ -32,17 +32,22 @@ enum SwapSpace {
   }
 
   /// The free ranges, in bytes from the volume's start.
-  static func freeRanges(_ volume: VolumeReader, _ mark: Mark, pageSize: Int) throws(SurveyStop) -> [Range<UInt64>] {
+  static func freeRanges(_ volume: VolumeReader, _ mark: Mark, pageSize: Int) throws(SurveyStop) -> [Range<
+    UInt64
+  >] {
     let page = try volume.bytes(at: 0, count: pageSize, "the swap header")
     switch mark {
-    case .sleeping: throw .obstacle(SpaceObstacle(.hibernated, "hibernated: it holds the memory of a system that sleeps"))
+    case .sleeping:
+      throw .obstacle(SpaceObstacle(.hibernated, "hibernated: it holds the memory of a system that sleeps"))
     case .current: return try currentRanges(volume, page)
     case .old: return try oldRanges(volume, page)
     }
   }
 
   /// union swap_header: version, last page, number of bad pages at 1024; the bad pages' numbers at 1536.
-  private static func currentRanges(_ volume: VolumeReader, _ page: [UInt8]) throws(SurveyStop) -> [Range<UInt64>] {
+  private static func currentRanges(_ volume: VolumeReader, _ page: [UInt8]) throws(SurveyStop) -> [Range<
+    UInt64
+  >] {
     guard page.little(UInt32.self, at: 1024) == 1 else {
       throw .unsupported("a swap area of an unknown version, or of the other byte order")
     }
@@ -52,9 +57,13 @@ enum SwapSpace {
     guard last > 0, (last + 1) * pageSize <= volume.length else {
       throw .damaged("the swap area is larger than its place")
     }
-    guard badCount <= (page.count - 10 - 1536) / 4 else { throw .damaged("the list of bad pages is too long") }
+    guard badCount <= (page.count - 10 - 1536) / 4 else {
+      throw .damaged("the list of bad pages is too long")
+    }
     let bad = (0..<badCount).map { UInt64(page.little(UInt32.self, at: 1536 + $0 * 4)) }
-    guard bad.allSatisfy({ (1...last).contains($0) }) else { throw .damaged("a bad page outside the swap area") }
+    guard bad.allSatisfy({ (1...last).contains($0) }) else {
+      throw .damaged("a bad page outside the swap area")
+    }
     var ranges: [Range<UInt64>] = []
     var next: UInt64 = 1
     for number in bad.sorted() + [last + 1] {
@@ -64,7 +73,8 @@ enum SwapSpace {
     return ranges
   }
 
-  private static func oldRanges(_ volume: VolumeReader, _ page: [UInt8]) throws(SurveyStop) -> [Range<UInt64>] {
+  private static func oldRanges(_ volume: VolumeReader, _ page: [UInt8]) throws(SurveyStop) -> [Range<UInt64>]
+  {
     // It went out of use before pages of other sizes came into it.
     guard page.count == 4096 else { throw .unsupported("an old swap area of large pages") }
     let pageSize: UInt64 = 4096

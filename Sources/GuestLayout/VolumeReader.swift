@@ -27,7 +27,8 @@ struct VolumeReader {
 
   /// `count` bytes at `offset`, from the volume's start. What leaves the volume is a lie of the structure named by `what`.
   func bytes(at offset: UInt64, count: Int, _ what: @autoclosure () -> String) throws(SurveyStop) -> [UInt8] {
-    guard count >= 0, count <= VolumeReader.longestRead, offset <= length, UInt64(count) <= length - offset else {
+    guard count >= 0, count <= VolumeReader.longestRead, offset <= length, UInt64(count) <= length - offset
+    else {
       throw .damaged("\(what()) lies outside the volume")
     }
     let bytes: [UInt8]

@@ -34,7 +34,8 @@ struct ExtFeatures: Sendable, Equatable {
   /// sparse_super, large_file, btree_dir, huge_file, group checksums, dir_nlink, extra_isize, quota, bigalloc,
   /// metadata_csum, read-only, project, shared_blocks, verity, orphan_present.
   static let knownReadOnlyCompatible: UInt32 =
-    0x1 | 0x2 | 0x4 | 0x8 | 0x10 | 0x20 | 0x40 | 0x100 | 0x200 | 0x400 | 0x1000 | 0x2000 | 0x4000 | 0x8000 | 0x10000
+    0x1 | 0x2 | 0x4 | 0x8 | 0x10 | 0x20 | 0x40 | 0x100 | 0x200 | 0x400 | 0x1000 | 0x2000 | 0x4000 | 0x8000
+    | 0x10000
 
   func has(compatible flag: UInt32) -> Bool { compatible & flag != 0 }
   func has(incompatible flag: UInt32) -> Bool { incompatible & flag != 0 }

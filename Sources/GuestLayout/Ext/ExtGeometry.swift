@@ -38,13 +38,15 @@ struct ExtGeometry: Sendable {
     blockSize = 1024 << UInt64(logarithm)
     let is64Bit = features.has(incompatible: ExtFeatures.is64Bit)
     blockCount =
-      UInt64(bytes.little(UInt32.self, at: 0x04)) | (is64Bit ? UInt64(bytes.little(UInt32.self, at: 0x150)) << 32 : 0)
+      UInt64(bytes.little(UInt32.self, at: 0x04))
+      | (is64Bit ? UInt64(bytes.little(UInt32.self, at: 0x150)) << 32 : 0)
     guard blockCount > 0, blockCount <= volumeLength / blockSize else {
       throw .damaged("the file system is larger than its place")
     }
     let clusterLogarithm: UInt32 = bytes.little(at: 0x1C)
     let hasClusters = features.has(readOnly: ExtFeatures.clusters)
-    guard clusterLogarithm >= logarithm, clusterLogarithm <= 20, hasClusters || clusterLogarithm == logarithm else {
+    guard clusterLogarithm >= logarithm, clusterLogarithm <= 20, hasClusters || clusterLogarithm == logarithm
+    else {
       throw .damaged("an impossible cluster size")
     }
     blocksPerCluster = 1 << UInt64(clusterLogarithm - logarithm)
@@ -54,7 +56,8 @@ struct ExtGeometry: Sendable {
     }
     blocksPerGroup = UInt64(bytes.little(UInt32.self, at: 0x20))
     let clustersPerGroup = UInt64(bytes.little(UInt32.self, at: 0x24))
-    guard clustersPerGroup * blocksPerCluster == blocksPerGroup, clustersPerGroup >= 8, clustersPerGroup % 8 == 0,
+    guard clustersPerGroup * blocksPerCluster == blocksPerGroup, clustersPerGroup >= 8,
+      clustersPerGroup % 8 == 0,
       clustersPerGroup <= blockSize * 8
     else { throw .damaged("an impossible size of block groups") }
     let isOld = bytes.little(UInt32.self, at: 0x4C) == 0
@@ -63,7 +66,9 @@ struct ExtGeometry: Sendable {
       throw .damaged("an impossible inode size")
     }
     inodesPerGroup = UInt64(bytes.little(UInt32.self, at: 0x28))
-    guard inodesPerGroup > 0, inodesPerGroup <= blockSize * 8 else { throw .damaged("an impossible number of inodes") }
+    guard inodesPerGroup > 0, inodesPerGroup <= blockSize * 8 else {
+      throw .damaged("an impossible number of inodes")
+    }
     inodeTableBlocks = (inodesPerGroup * inodeSize + blockSize - 1) / blockSize
     descriptorSize = is64Bit ? UInt64(bytes.little(UInt16.self, at: 0xFE)) : 32
     guard descriptorSize == 32 && !is64Bit || descriptorSize >= 64 && descriptorSize <= 1024,
@@ -71,13 +76,21 @@ struct ExtGeometry: Sendable {
     else { throw .damaged("an impossible size of group descriptors") }
     reservedDescriptorBlocks = UInt64(bytes.little(UInt16.self, at: 0xCE))
     firstMetaBlockGroup = UInt64(bytes.little(UInt32.self, at: 0x104))
-    backupGroups = (UInt64(bytes.little(UInt32.self, at: 0x24C)), UInt64(bytes.little(UInt32.self, at: 0x250)))
-    guard inodeTableBlocks <= blocksPerGroup else { throw .damaged("inode tables larger than their block groups") }
-    guard groupCount <= ExtGeometry.mostBitmapBytes / blockSize else { throw .unsupported("an ext file system of too many block groups") }
+    backupGroups = (
+      UInt64(bytes.little(UInt32.self, at: 0x24C)), UInt64(bytes.little(UInt32.self, at: 0x250))
+    )
+    guard inodeTableBlocks <= blocksPerGroup else {
+      throw .damaged("inode tables larger than their block groups")
+    }
+    guard groupCount <= ExtGeometry.mostBitmapBytes / blockSize else {
+      throw .unsupported("an ext file system of too many block groups")
+    }
     guard features.has(incompatible: ExtFeatures.metaBlockGroups) || descriptorEnd <= blockCount else {
       throw .damaged("the group descriptors lie outside the file system")
     }
-    guard !features.has(incompatible: ExtFeatures.metaBlockGroups) || firstMetaBlockGroup <= descriptorBlockCount else {
+    guard
+      !features.has(incompatible: ExtFeatures.metaBlockGroups) || firstMetaBlockGroup <= descriptorBlockCount
+    else {
       throw .damaged("an impossible first meta block group")
     }
   }
@@ -127,7 +140,8 @@ extension ExtGeometry {
   }
 
   private func isMetaBlockGroup(_ group: UInt64) -> Bool {
-    features.has(incompatible: ExtFeatures.metaBlockGroups) && group / descriptorsPerBlock >= firstMetaBlockGroup
+    features.has(incompatible: ExtFeatures.metaBlockGroups)
+      && group / descriptorsPerBlock >= firstMetaBlockGroup
   }
 
   /// Blocks at the start of a group that hold a superblock, descriptors, and room for more of them.

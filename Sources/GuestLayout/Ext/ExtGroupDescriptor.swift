@@ -20,10 +20,12 @@ struct ExtGroupDescriptor: Sendable {
     }
     let isWide = bytes.count >= 64
     func block(_ low: Int, _ high: Int) -> UInt64 {
-      UInt64(bytes.little(UInt32.self, at: low)) | (isWide ? UInt64(bytes.little(UInt32.self, at: high)) << 32 : 0)
+      UInt64(bytes.little(UInt32.self, at: low))
+        | (isWide ? UInt64(bytes.little(UInt32.self, at: high)) << 32 : 0)
     }
     func half(_ low: Int, _ high: Int) -> UInt32 {
-      UInt32(bytes.little(UInt16.self, at: low)) | (isWide ? UInt32(bytes.little(UInt16.self, at: high)) << 16 : 0)
+      UInt32(bytes.little(UInt16.self, at: low))
+        | (isWide ? UInt32(bytes.little(UInt16.self, at: high)) << 16 : 0)
     }
     blockBitmap = block(0x00, 0x20)
     inodeBitmap = block(0x04, 0x24)
@@ -33,7 +35,9 @@ struct ExtGroupDescriptor: Sendable {
     bitmapChecksum = half(0x18, 0x38)
     checksumMask = isWide ? ~0 : 0xFFFF
     for (first, count) in structures(geometry) {
-      guard first >= geometry.firstDataBlock, first < geometry.blockCount, count <= geometry.blockCount - first else {
+      guard first >= geometry.firstDataBlock, first < geometry.blockCount,
+        count <= geometry.blockCount - first
+      else {
         throw .damaged("a structure of block group \(group) lies outside the file system")
       }
     }

@@ -29,7 +29,8 @@ struct ExtGroupReader {
       descriptors = (index, bytes)
     }
     let place = Int(group % geometry.descriptorsPerBlock * geometry.descriptorSize)
-    return try ExtGroupDescriptor(bytes[place..<(place + Int(geometry.descriptorSize))], group: group, geometry)
+    return try ExtGroupDescriptor(
+      bytes[place..<(place + Int(geometry.descriptorSize))], group: group, geometry)
   }
 
   /// Where the group cannot be believed it is all used; an error where the volume cannot.
@@ -73,9 +74,10 @@ struct ExtGroupReader {
     let blocks = geometry.blocks(ofGroup: group)
     let leading = (first: blocks.lowerBound, count: geometry.leadingBlocks(ofGroup: group))
     for (first, count) in [leading] + descriptor.structures(geometry) {
-      let own = max(first, blocks.lowerBound)..<max(first, min(first + count, blocks.upperBound))
-      guard own.lowerBound < own.upperBound else { continue }
-      UsedBits.set(geometry.clusters(of: own, inGroup: group), in: &bits)
+      let lower = max(first, blocks.lowerBound)
+      let upper = min(first + count, blocks.upperBound)
+      guard lower < upper else { continue }
+      UsedBits.set(geometry.clusters(of: lower..<upper, inGroup: group), in: &bits)
     }
     return bits
   }

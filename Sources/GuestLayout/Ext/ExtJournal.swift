@@ -19,8 +19,12 @@ extension ExtGroupReader {
   func checkMountProtection(_ superblock: ExtSuperblock) throws(SurveyStop) {
     guard geometry.features.has(incompatible: ExtFeatures.multipleMountProtection) else { return }
     let bytes = try block(superblock.bytes.little(at: 0x168), "the block of mount protection")
-    guard bytes.little(UInt32.self, at: 0) == 0x004D_4D50 else { throw .damaged("the block of mount protection") }
-    guard bytes.little(UInt32.self, at: 4) == 0xFF4D_4D50 else { throw .dirty("it is in use, by its mount protection") }
+    guard bytes.little(UInt32.self, at: 0) == 0x004D_4D50 else {
+      throw .damaged("the block of mount protection")
+    }
+    guard bytes.little(UInt32.self, at: 4) == 0xFF4D_4D50 else {
+      throw .dirty("it is in use, by its mount protection")
+    }
   }
 
   /// The block of the disk with the first block of a file.
@@ -46,7 +50,8 @@ extension ExtGroupReader {
     while true {
       let entries = node.little(UInt16.self, at: 2)
       let depth = node.little(UInt16.self, at: 6)
-      guard node.little(UInt16.self, at: 0) == 0xF30A, entries > 0, depth <= 5, expected == nil || depth == expected,
+      guard node.little(UInt16.self, at: 0) == 0xF30A, entries > 0, depth <= 5,
+        expected == nil || depth == expected,
         node.little(UInt32.self, at: 12) == 0
       else { throw .damaged("the journal's extents make no sense") }
       guard depth > 0 else {

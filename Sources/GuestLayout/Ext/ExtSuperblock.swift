@@ -21,7 +21,8 @@ struct ExtSuperblock: Sendable {
 
   /// By the features, as blkid tells them apart.
   var fileSystem: GuestFileSystem {
-    let beyond3 = features.incompatible & ~(0x2 | 0x4 | 0x10) | features.readOnlyCompatible & ~(0x1 | 0x2 | 0x4)
+    let beyond3 =
+      features.incompatible & ~(0x2 | 0x4 | 0x10) | features.readOnlyCompatible & ~(0x1 | 0x2 | 0x4)
     if beyond3 != 0 { return .ext4 }
     return features.has(compatible: ExtFeatures.hasJournal) ? .ext3 : .ext2
   }

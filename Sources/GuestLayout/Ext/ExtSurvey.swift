@@ -24,7 +24,8 @@ struct ExtSurvey {
 
   var notes: [String] {
     damagedGroups == 0
-      ? [] : ["\(damagedGroups) of \(geometry.groupCount) block groups have damaged bitmaps and count as used"]
+      ? []
+      : ["\(damagedGroups) of \(geometry.groupCount) block groups have damaged bitmaps and count as used"]
   }
 
   private mutating func visit(_ group: UInt64) throws(SurveyStop) {
@@ -58,7 +59,8 @@ struct ExtSurvey {
       if case .bitmap(let bits) = try use(ofGroup: group).piece,
         UsedBits.isAnyClear(in: bits, geometry.clusters(of: block..<upper, inGroup: group))
       {
-        throw .damaged("the block bitmap of group \(group) calls blocks free that hold the file system's structures")
+        throw .damaged(
+          "the block bitmap of group \(group) calls blocks free that hold the file system's structures")
       }
       block = upper
     }

@@ -57,7 +57,8 @@ struct NTFSRunList: Sendable, Equatable {
 
   /// Bytes of the attribute; a hole reads as zeros.
   func bytes(
-    at offset: UInt64, count: Int, clusterSize: UInt64, _ volume: VolumeReader, _ what: @autoclosure () -> String
+    at offset: UInt64, count: Int, clusterSize: UInt64, _ volume: VolumeReader,
+    _ what: @autoclosure () -> String
   ) throws(SurveyStop) -> [UInt8] {
     var result: [UInt8] = []
     result.reserveCapacity(count)
