@@ -23,6 +23,8 @@ struct MetadataTable {
   static let maximumTotalLength = 40 << 20
 
   let items: [MetadataItem]
+  /// Where each item's bytes lie, from the region's start; empty for one without bytes.
+  let places: [Range<UInt64>]
 
   /// Decodes the region. `read` fills a buffer from a place in the region, log replayed.
   init(
@@ -42,6 +44,7 @@ struct MetadataTable {
     }
     var items: [MetadataItem] = []
     var places: [Range<UInt64>] = []
+    places.reserveCapacity(Int(count))
     var total = 0
     for index in 0..<Int(count) {
       let at = 32 + index * 32
@@ -62,6 +65,8 @@ struct MetadataTable {
           throw .damaged(file, at: place, "metadata item \(id) overlaps another")
         }
         places.append(range)
+      } else {
+        places.append(0..<0)
       }
       total += Int(length)
       guard total <= MetadataTable.maximumTotalLength else {
@@ -80,6 +85,7 @@ struct MetadataTable {
           id: id, isUser: isUser, isVirtualDisk: flags & 2 != 0, isRequired: flags & 4 != 0, data: data))
     }
     self.items = items
+    self.places = places
   }
 
   /// The system item of that id.
@@ -94,16 +100,23 @@ struct MetadataTable {
     bytes.storeLittleEndian(UInt16(items.count), at: 10)
     var next = tableSize
     for (index, item) in items.enumerated() {
-      let at = 32 + index * 32
-      bytes.store(item.id, at: at)
-      bytes.storeLittleEndian(UInt32(item.data.isEmpty ? 0 : next), at: at + 16)
-      bytes.storeLittleEndian(UInt32(item.data.count), at: at + 20)
-      let flags: UInt32 = (item.isUser ? 1 : 0) | (item.isVirtualDisk ? 2 : 0) | (item.isRequired ? 4 : 0)
-      bytes.storeLittleEndian(flags, at: at + 24)
+      encode(item, index, at: UInt64(next), into: bytes)
       UnsafeMutableRawBufferPointer(rebasing: bytes[next..<(next + item.data.count)]).copyBytes(
         from: item.data)
       next += item.data.count
     }
+  }
+
+  /// Stores the entry of item `index`, whose bytes lie at `place` of the region.
+  static func encode(
+    _ item: MetadataItem, _ index: Int, at place: UInt64, into bytes: UnsafeMutableRawBufferPointer
+  ) {
+    let at = 32 + index * 32
+    bytes.store(item.id, at: at)
+    bytes.storeLittleEndian(UInt32(item.data.isEmpty ? 0 : place), at: at + 16)
+    bytes.storeLittleEndian(UInt32(item.data.count), at: at + 20)
+    let flags: UInt32 = (item.isUser ? 1 : 0) | (item.isVirtualDisk ? 2 : 0) | (item.isRequired ? 4 : 0)
+    bytes.storeLittleEndian(flags, at: at + 24)
   }
 }
 

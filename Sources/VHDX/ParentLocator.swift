@@ -6,6 +6,9 @@ public struct ParentLocator: Sendable, Equatable {
   static let vhdxType = GUID(bytes: [
     0xB7, 0xEF, 0x4A, 0xB0, 0x9E, 0xD1, 0x81, 0x4A, 0xB7, 0x89, 0x25, 0xB8, 0xE9, 0x44, 0x59, 0x13,
   ])
+  private static let knownKeys = [
+    "parent_linkage", "parent_linkage2", "relative_path", "volume_path", "absolute_win32_path",
+  ]
   /// Ours; the format allows 65,535.
   static let maximumPairs = 256
 
@@ -19,6 +22,8 @@ public struct ParentLocator: Sendable, Equatable {
   public var volumePath: String?
   /// `\\?\d:\…` or `\\?\server\share\…` (`absolute_win32_path`).
   public var absoluteWin32Path: String?
+  /// Other keys, of whatever program.
+  public var otherValues: [String: String] = [:]
 
   public init(
     linkage: GUID, linkage2: GUID? = nil, relativePath: String? = nil, volumePath: String? = nil,
@@ -49,6 +54,7 @@ public struct ParentLocator: Sendable, Equatable {
     relativePath = pairs["relative_path"]
     volumePath = pairs["volume_path"]
     absoluteWin32Path = pairs["absolute_win32_path"]
+    otherValues = pairs.filter { !ParentLocator.knownKeys.contains($0.key) }
     guard relativePath != nil || volumePath != nil || absoluteWin32Path != nil else {
       throw .damaged(file, at: place, "the parent locator has no path")
     }
@@ -105,6 +111,7 @@ public struct ParentLocator: Sendable, Equatable {
     if let relativePath { pairs.append(("relative_path", relativePath)) }
     if let volumePath { pairs.append(("volume_path", volumePath)) }
     if let absoluteWin32Path { pairs.append(("absolute_win32_path", absoluteWin32Path)) }
+    pairs += otherValues.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
     var bytes = [UInt8](repeating: 0, count: 20 + pairs.count * 12)
     bytes.withUnsafeMutableBytes {
       $0.store(ParentLocator.vhdxType, at: 0)

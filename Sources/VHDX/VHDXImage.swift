@@ -54,7 +54,12 @@ public final class VHDXImage: FormatImage {
 
   /// `tablePages`: how many pages of 4096 bytes of block table and bitmaps are kept in memory; at least 4. With fewer than
   /// usual no table counts as short (see `scanSpace`).
-  package init(_ file: HostFile, tablePages: Int) throws(ImageError) {
+  ///
+  /// `presentedSize`: the disk is shown with this size, whatever the metadata say; see `VHDXImage+Resizing`. Bytes, a
+  /// multiple of the logical sector, at most 64 TiB, for which the block table has room.
+  package init(
+    _ file: HostFile, tablePages: Int = Tables.cachePages, presentedSize: UInt64? = nil
+  ) throws(ImageError) {
     self.file = file
     let signature = UnsafeMutableRawBufferPointer.allocate(byteCount: 520, alignment: 8)
     defer { signature.deallocate() }
@@ -109,7 +114,7 @@ public final class VHDXImage: FormatImage {
     let metadata = try MetadataTable(file: file.path, region: regions.metadata, read: read)
     let parameters = try DiskParameters(metadata, file: file.path, region: regions.metadata)
     let geometry = BlockTableGeometry(
-      virtualSize: parameters.virtualSize, blockSize: parameters.blockSize,
+      virtualSize: presentedSize ?? parameters.virtualSize, blockSize: parameters.blockSize,
       logicalSectorSize: UInt64(parameters.logicalSectorSize), isDifferencing: parameters.hasParent)
     guard geometry.entries * 8 <= regions.blockTable.length else {
       throw .damaged(
@@ -125,7 +130,7 @@ public final class VHDXImage: FormatImage {
     self.geometry = geometry
     blockShift = UInt64(parameters.blockSize.trailingZeroBitCount)
     sectorShift = UInt64(parameters.logicalSectorSize.trailingZeroBitCount)
-    virtualSize = parameters.virtualSize
+    virtualSize = geometry.virtualSize
     blockSize = parameters.blockSize
     isDifferencing = parameters.hasParent
     isFixed = parameters.leaveBlocksAllocated && !parameters.hasParent
