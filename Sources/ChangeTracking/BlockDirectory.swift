@@ -94,6 +94,12 @@ struct BlockDirectory: Sendable {
   mutating func addOpen(index: UInt32, slot: UInt32) { open[index] = slot }
   mutating func giveBack(_ slots: [UInt32]) { free += slots }
 
+  /// The open interval's blocks are of no more use; answers their slots, which are not free before `giveBack`.
+  mutating func removeOpen() -> [UInt32] {
+    defer { open = [:] }
+    return Array(open.values)
+  }
+
   /// The open interval ends.
   mutating func endInterval(_ interval: UInt32) {
     let ending = open.map { Block(index: $0.key, interval: interval, slot: $0.value) }

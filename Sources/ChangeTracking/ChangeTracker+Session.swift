@@ -48,6 +48,8 @@ extension ChangeTracker {
       }
       try updateHeader { header in
         header.state = .clean
+        header.diskSize = image.diskSize
+        header.otherDiskSize = 0
         header.before = image.writes ?? .none
         header.after = .none
         header.fileSize = image.fileSize

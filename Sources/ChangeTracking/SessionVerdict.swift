@@ -13,7 +13,8 @@ enum SessionVerdict: Equatable {
   init(
     _ header: TrackingHeader, _ image: ImageState, boot: GUID, isSoleWriter: Bool, path: String
   ) throws(ImageError) {
-    guard header.hasWriteIdentity == (image.writes != nil), header.diskSize == image.diskSize else {
+    let isSize = header.diskSize == image.diskSize || header.otherDiskSize == image.diskSize
+    guard header.hasWriteIdentity == (image.writes != nil), isSize else {
       throw TrackingError.foreign(path, "the disk has another size or format")
     }
     switch header.state {

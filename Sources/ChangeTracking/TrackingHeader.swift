@@ -6,6 +6,7 @@ import Storage
 ///     32 disk size 8 │  40 history 16│  56 boot id 16 │  72 device 8    │ 80 inode 8 │ 88 ids before 32
 ///    120 ids after 32│ 152 file size 8│ 160 modified 8│ 168 interval 4 │ 172 catalogue 4 │ 176 points 4
 ///    180 catalogue checksum 4 │ 184 blocks of the open interval 4 │ 188 chunks 4 │ 192 region shift 4
+///    200 other disk size 8
 struct TrackingHeader: Equatable, Sendable {
   enum State: UInt32, Sendable {
     case off = 0
@@ -44,6 +45,8 @@ struct TrackingHeader: Equatable, Sendable {
   var chunks: UInt32 = 1
   /// Bytes of a region as a power of two.
   var regionShift: UInt64
+  /// A smaller size that the disk may have, because the session is about to change it; 0: none.
+  var otherDiskSize: UInt64 = 0
 
   /// Nil when signature or checksum are wrong; `isNewer` tells a later version from damage.
   init?(_ bytes: UnsafeRawBufferPointer) {
@@ -70,10 +73,12 @@ struct TrackingHeader: Equatable, Sendable {
     openBlocks = bytes.littleEndian(at: 184)
     chunks = bytes.littleEndian(at: 188)
     regionShift = UInt64(bytes.littleEndian(UInt32.self, at: 192))
+    otherDiskSize = bytes.littleEndian(at: 200)
     guard interval > 0, interval < 1 << 24, catalogue < 2, pointCount <= TrackingFormat.mostPoints,
       chunks <= TrackingFormat.mostChunks, (1...TrackingFormat.largestDisk).contains(diskSize),
       sequence < UInt64.max - (1 << 32), TrackingFormat.regionShifts.contains(regionShift),
-      TrackingFormat.regionCount(diskSize: diskSize, shift: regionShift) <= TrackingFormat.mostRegions
+      TrackingFormat.regionCount(diskSize: diskSize, shift: regionShift) <= TrackingFormat.mostRegions,
+      otherDiskSize <= diskSize
     else { return nil }
   }
 
@@ -109,6 +114,7 @@ struct TrackingHeader: Equatable, Sendable {
     bytes.storeLittleEndian(openBlocks, at: 184)
     bytes.storeLittleEndian(chunks, at: 188)
     bytes.storeLittleEndian(UInt32(regionShift), at: 192)
+    bytes.storeLittleEndian(otherDiskSize, at: 200)
     bytes.storeLittleEndian(Checksum.of(UnsafeRawBufferPointer(bytes), zeroingFieldAt: 12), at: 12)
   }
 

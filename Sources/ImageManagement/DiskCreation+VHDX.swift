@@ -38,7 +38,7 @@ extension DiskCreation {
 
   /// An absolute path in the only form that the format knows. The drive is made up, and whoever resolves the path
   /// tries the relative one first; but some readers (libvhdi) take the parent's name from here and nowhere else.
-  private static func windowsPath(_ path: String) -> String {
+  static func windowsPath(_ path: String) -> String {
     "\\\\?\\C:" + path.map { $0 == "/" ? "\\" : String($0) }.joined()
   }
 

@@ -58,7 +58,7 @@ extension DiskLibrary {
   }
 
   /// What holds a file open in this library; nil: nothing.
-  private func users(of identity: FileIdentity) -> String? {
+  func users(of identity: FileIdentity) -> String? {
     open.withLock { open in
       guard open.images[identity] != nil else { return nil }
       let names = open.disks.values.filter { $0.disk.images.contains { $0.file.identity == identity } }

@@ -8,12 +8,15 @@ extension DiskTracking {
   /// Begins writing, unless it has begun: the record's session first, durably, with the ids that the image then gets.
   /// The caller is inside no gate. Waits.
   ///
+  /// - Parameter identity: those ids; nil: new ones.
+  ///
   /// Errors: those of the image; a record that neither can be kept nor ended. The image is unchanged then.
-  func beginWriting(_ leaf: Layer) throws(ImageError) {
+  func beginWriting(_ leaf: Layer, as identity: ImageState.WriteIdentity? = nil) throws(ImageError) {
     try sessions.withLock { (record) throws(ImageError) in
       guard !leaf.isWriting else { return }
       try load(&record, leaf)
-      let after = ImageState.WriteIdentity(fileWriteGUID: .random(), dataWriteGUID: .random())
+      let after =
+        identity ?? ImageState.WriteIdentity(fileWriteGUID: .random(), dataWriteGUID: .random())
       switch record {
       case .kept(let tracker):
         let image = try DiskTracking.state(of: leaf)
@@ -58,7 +61,7 @@ extension DiskTracking {
     }
   }
 
-  private func endSession(_ record: Record, _ leaf: Layer) throws(ImageError) {
+  func endSession(_ record: Record, _ leaf: Layer) throws(ImageError) {
     guard case .kept(let tracker) = record, tracker.isInSession else { return }
     // A zeroing noted its change, and would make it in the next session, without a mark.
     drain(leaf)

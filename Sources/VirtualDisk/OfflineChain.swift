@@ -8,11 +8,11 @@ import Synchronization
 public final class OfflineChain: Sendable {
   /// Leaf first.
   let images: [SharedImage]
-  private let library: DiskLibrary
+  let library: DiskLibrary
   /// Depths of the files that nobody else may use.
   private let rewritten = Mutex<Set<Int>>([0])
   private let isClosed = Atomic<Bool>(false)
-  private let operation: String
+  let operation: String
 
   init(_ images: [SharedImage], _ library: DiskLibrary, operation: String) {
     self.images = images

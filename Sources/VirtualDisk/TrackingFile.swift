@@ -1,5 +1,6 @@
 import ChangeTracking
 import Storage
+import Synchronization
 import SystemPackage
 
 /// Where the tracking file of an image is.
@@ -8,6 +9,8 @@ enum TrackingFile: Sendable {
   case beside(ImageReference)
   /// One that is open already: for tests.
   case given(HostFile)
+  /// Likewise; another takes its place in one step.
+  case slot(TrackingSlot)
   /// Nowhere: changes are not tracked.
   case none
 
@@ -17,6 +20,7 @@ enum TrackingFile: Sendable {
     switch self {
     case .beside(let image): image.directory.absolutePath(TrackingFile.name(for: image.name))
     case .given(let file): file.path
+    case .slot(let slot): slot.file.path
     case .none: nil
     }
   }
@@ -28,6 +32,7 @@ enum TrackingFile: Sendable {
     switch self {
     case .none: return nil
     case .given(let file): return try file.size() == 0 ? nil : file
+    case .slot(let slot): return try slot.file.size() == 0 ? nil : slot.file
     case .beside(let image):
       let name = TrackingFile.name(for: image.name)
       do throws(ImageError) {
@@ -52,7 +57,31 @@ enum TrackingFile: Sendable {
       try file.resize(to: 0)
       try fill(file)
       return file
+    case .slot(let slot): return try slot.replace(fill)
     case .none: throw ImageError(.notSupported, "this disk has no place for a tracking file")
     }
+  }
+}
+
+/// A tracking file without a name, for tests: a new one takes its place when it is whole.
+package final class TrackingSlot: Sendable {
+  private let current: Mutex<HostFile>
+  private let make: @Sendable () -> HostFile
+
+  /// - Parameters:
+  ///   - file: the one that is there; an empty one is none.
+  ///   - make: gives an empty file.
+  package init(_ file: HostFile, make: @escaping @Sendable () -> HostFile) {
+    current = Mutex(file)
+    self.make = make
+  }
+
+  package var file: HostFile { current.withLock { $0 } }
+
+  func replace(_ fill: (HostFile) throws(ImageError) -> Void) throws(ImageError) -> HostFile {
+    let file = make()
+    try fill(file)
+    current.withLock { $0 = file }
+    return file
   }
 }

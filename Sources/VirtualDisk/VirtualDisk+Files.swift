@@ -75,4 +75,8 @@ package struct GivenTracking: Sendable {
   package init(_ file: HostFile, boot: GUID, options: TrackingOptions = .init()) {
     tracking = DiskTracking(.given(file), options, boot: boot)
   }
+
+  package init(_ slot: TrackingSlot, boot: GUID, options: TrackingOptions = .init()) {
+    tracking = DiskTracking(.slot(slot), options, boot: boot)
+  }
 }

@@ -11,5 +11,6 @@ extension VHDFS {
     PointCommand.self,
     ChangesCommand.self,
     CreateCommand.self,
+    MergeCommand.self,
   ]
 }

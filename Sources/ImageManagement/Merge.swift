@@ -1,0 +1,165 @@
+import Storage
+import Synchronization
+import VirtualDisk
+
+/// Merges an image into a file of its chain: that file then reads as the image did.
+///
+///     [into=]PATH  force  delete  relink  dry-run
+///
+/// Without a path the image's direct parent. What may not be used any more afterwards, other children of the files that
+/// are merged past, is named, and the merge refused unless `force` is there. Nothing is removed or linked anew unless asked.
+public final class Merge: Operation {
+  public static let word = "merge"
+  public static let jobType = JobType.merging
+
+  private static let known = "a path, force, delete, relink, dry-run"
+
+  private let chain: OfflineChain
+  private let depth: Int
+  private let merge: ChainMerge
+  private let choices: Choices
+  /// Files that show wrong data afterwards.
+  private let orphans: [String]
+  private let children: [TakenChild]
+
+  private struct Choices {
+    var isForced = false
+    var deletes = false
+    var relinks = false
+    var isDry = false
+  }
+
+  public var link: OperationLink? { OperationLink(child: chain.paths[0], parent: chain.paths[depth]) }
+
+  public init(_ request: OperationRequest) throws(ImageError) {
+    var words = request.words
+    var choices = Choices()
+    choices.isForced = words.take(flag: "force")
+    choices.deletes = words.take(flag: "delete")
+    choices.relinks = words.take(flag: "relink")
+    choices.isDry = words.take(flag: "dry-run")
+    let path = try words.take(key: "into") ?? words.takeFirst()
+    try words.failIfLeft(Merge.word, known: Merge.known)
+    self.choices = choices
+
+    let chain = try request.library.takeOffline(request.image, for: request.holder)
+    do throws(ImageError) {
+      depth = try Merge.depth(of: path, in: chain, request)
+      for level in 1...depth { try chain.rewrite(at: level) }
+      merge = chain.merge(into: depth)
+      try merge.check()
+      orphans = try Merge.orphans(chain, depth, isForced: choices.isForced)
+      children = try Merge.children(chain, choices)
+    } catch {
+      chain.close()
+      throw error
+    }
+    self.chain = chain
+  }
+
+  /// Which file of the chain is meant.
+  private static func depth(
+    of path: String?, in chain: OfflineChain, _ request: OperationRequest
+  ) throws(ImageError) -> Int {
+    let own = escaped(chain.paths[0])
+    guard chain.hasParent else {
+      throw ImageError(.notSupported, "\(own): is not differencing, so there is nothing that it could be merged into")
+    }
+    guard let path else { return 1 }
+    let identity =
+      switch request.origin {
+      case .controlFile: try request.library.identity(ofPath: path, from: request.image)
+      case .command: try DiskLibrary.identity(ofUserPath: path)
+      }
+    guard let depth = chain.depth(of: identity), depth > 0 else {
+      let parents = chain.paths.dropFirst().map(escaped).joined(separator: ", ")
+      throw ImageError(
+        .invalidParameter, "\(escaped(path)): is no parent of \(own); those are \(parents)")
+    }
+    return depth
+  }
+
+  /// The other children of the destination, and of what is merged past.
+  private static func orphans(
+    _ chain: OfflineChain, _ depth: Int, isForced: Bool
+  ) throws(ImageError) -> [String] {
+    var orphans: [String] = []
+    for level in 1...depth { orphans += chain.otherChildren(at: level) }
+    guard !orphans.isEmpty, !isForced else { return orphans }
+    let names = orphans.map(escaped).joined(separator: ", ")
+    throw ImageError(
+      .invalidState,
+      "\(escaped(chain.paths[depth])): a merge into it would make other images useless whose chains it or a file above it "
+        + "is a part of: \(names); merge or convert them first, or say force")
+  }
+
+  /// The children of the image itself: taken where they are to get another parent.
+  private static func children(
+    _ chain: OfflineChain, _ choices: Choices
+  ) throws(ImageError) -> [TakenChild] {
+    if choices.relinks { return try chain.takeChildrenOfLeaf() }
+    guard choices.deletes else { return [] }
+    let names = chain.otherChildren(at: 0).map(escaped)
+    guard names.isEmpty else {
+      throw ImageError(
+        .invalidState,
+        "\(escaped(chain.paths[0])): cannot be deleted, because it is the parent of \(names.joined(separator: ", ")); "
+          + "say relink as well")
+    }
+    return []
+  }
+
+  public func run(_ progress: OperationProgress) throws(ImageError) -> [ReportField] {
+    let own = chain.paths[0]
+    let step = { (bytes: UInt64) throws(ImageError) in
+      progress.advance(by: bytes)
+      try progress.failIfCancelled("merging \(escaped(own))")
+    }
+    let bytes = try merge.bytesToCopy(step)
+    progress.expect(bytes)
+    var fields = [
+      ReportField("merged_into", .text(chain.paths[depth])),
+      ReportField("merged_files", .list(item: "merged", chain.paths[..<depth].map { [ReportField("path", .text($0))] })),
+      ReportField("bytes_copied", .number(bytes)),
+    ]
+    if !orphans.isEmpty {
+      fields.append(
+        ReportField("orphaned_files", .list(item: "orphaned", orphans.map { [ReportField("path", .text($0))] })))
+    }
+    guard !choices.isDry else { return fields + [ReportField("dry_run", .flag(true))] }
+    try merge.run(step)
+    try relink()
+    if choices.relinks {
+      fields.append(
+        ReportField(
+          "relinked_files", .list(item: "relinked", children.map { [ReportField("path", .text($0.path))] })))
+    }
+    if choices.deletes {
+      try deleteMergedFiles()
+      fields.append(
+        ReportField(
+          "deleted_files", .list(item: "deleted", chain.paths[..<depth].map { [ReportField("path", .text($0))] })))
+    }
+    return fields
+  }
+
+  private func relink() throws(ImageError) {
+    let destination = chain.paths[depth]
+    for child in children {
+      try child.relink(
+        to: merge, relativePath: try RelativePath.recorded(from: child.path, to: destination),
+        absolutePath: DiskCreation.windowsPath(try RelativePath.resolved(destination).string))
+    }
+  }
+
+  /// Everything is stable in the destination, and whoever needs it knows it. From the top, so that what is left when this
+  /// ends in the middle is a chain still.
+  private func deleteMergedFiles() throws(ImageError) {
+    for level in 0..<depth { try chain.remove(at: level) }
+  }
+
+  public func close() {
+    for child in children { child.close() }
+    chain.close()
+  }
+}

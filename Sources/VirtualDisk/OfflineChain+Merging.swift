@@ -1,0 +1,53 @@
+import Glibc
+import LinuxSystem
+import Storage
+import SystemPackage
+
+/// What a merge does with the files of a chain.
+extension OfflineChain {
+  /// A merge of the leaf into the file at `depth`. What stands between was taken by `rewrite`.
+  package func merge(into depth: Int) -> ChainMerge {
+    ChainMerge(images, into: depth, trackings: (0...depth).map { disk(at: $0).tracking })
+  }
+
+  /// The leaf is differencing.
+  package var hasParent: Bool { images[0].layer.isDifferencing }
+
+  /// Removes a file of the chain, and the record of its changes first: one without its image is of no use, and would be
+  /// taken for another's of that name. Durable when it returns.
+  package func remove(at depth: Int) throws(ImageError) {
+    let reference = images[depth].reference
+    guard reference.stamp?.identity == images[depth].file.identity else {
+      throw ImageError(
+        .invalidState, "\(escaped(reference.path)): is another file by now, and is not removed")
+    }
+    try reference.directory.remove(TrackingFile.name(for: reference.name), mayBeMissing: true)
+    try reference.directory.remove(reference.name, mayBeMissing: false)
+  }
+}
+
+extension ImageDirectory {
+  /// Removes a file beneath this directory, durably.
+  fileprivate func remove(_ name: String, mayBeMissing: Bool) throws(ImageError) {
+    func failure(_ code: Int32) -> ImageError {
+      let cause = Errno(rawValue: code)
+      return ImageError(errno: cause, "\(escaped(absolutePath(name))): cannot be removed: \(cause.description)")
+    }
+    // By its folder's own descriptor, because unlinkat follows links in the middle of a path.
+    var folder = descriptor
+    var last = name
+    if let slash = name.lastIndex(of: "/") {
+      folder = linux_open_beneath(descriptor, String(name[..<slash]), O_RDONLY | O_DIRECTORY)
+      guard folder >= 0 else { throw failure(errno) }
+      last = String(name[name.index(after: slash)...])
+    }
+    defer { if folder != descriptor { Glibc.close(folder) } }
+    guard unlinkat(folder, last, 0) == 0 else {
+      if errno == ENOENT, mayBeMissing { return }
+      throw failure(errno)
+    }
+    while fsync(folder) != 0 {
+      if errno != EINTR { throw failure(errno) }
+    }
+  }
+}
