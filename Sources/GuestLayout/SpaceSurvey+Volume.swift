@@ -48,6 +48,9 @@ extension SpaceSurvey {
       guard let (mark, pageSize) = SwapSpace.mark(in: start) else { throw .damaged("its mark is gone") }
       let ranges = try SwapSpace.freeRanges(volume, mark, pageSize: pageSize)
       return (.ranges(ranges), ranges.reduce(0) { $0 + ($1.upperBound - $1.lowerBound) }, [])
+    case .ntfs:
+      let survey = try NTFSSurvey(volume, bootSector: Array(start.prefix(512)))
+      return (.ntfs(survey.space), survey.freeBytes, [])
     default: throw .unsupported("its free space is not read")
     }
   }

@@ -1,15 +1,30 @@
 /// Where the bitmap of an NTFS volume lies: worked out once, from structures that were found whole.
 ///
-/// Invariants: every run lies inside the volume; together they hold a bit for each cluster.
+/// Invariants: the stream is plain and without holes, its runs lie inside the volume, and it holds a bit for each cluster.
 struct NTFSSpace: Sendable {
   /// Bytes.
   let clusterSize: UInt64
   let clusterCount: UInt64
-  /// Of $Bitmap's data.
-  let bitmap: NTFSRunList
+  /// $Bitmap's data.
+  let bitmap: NTFSStream
 
   /// Bytes of the bitmap in one piece.
   static let pieceBytes: UInt64 = 1 << 20
+
+  init(_ boot: NTFSBootSector, _ bitmap: NTFSStream) throws(SurveyStop) {
+    clusterSize = boot.clusterSize
+    clusterCount = boot.clusterCount
+    self.bitmap = bitmap
+    let needed = (clusterCount + 7) / 8
+    guard bitmap.isPlain, bitmap.size >= needed, bitmap.initializedSize >= needed else {
+      throw .damaged("the bitmap is shorter than the volume, compressed, or sparse")
+    }
+    if case .runs(let list) = bitmap.place {
+      guard !list.hasHoles, list.clusterCount >= (needed + clusterSize - 1) / clusterSize else {
+        throw .damaged("the bitmap's run list is too short, or has holes")
+      }
+    }
+  }
 
   var pieces: PieceGeometry {
     PieceGeometry(
