@@ -41,6 +41,9 @@ public final class OperationProgress: Sendable {
   /// Asks the operation to end at the next place where that is safe.
   public func cancel() { isCancelled.store(true, ordering: .relaxed) }
 
+  /// Somebody wants it to end.
+  public var isCancelWanted: Bool { isCancelled.load(ordering: .relaxed) }
+
   /// Called by the operation where it can end and leave everything valid; at least four times a second.
   ///
   /// Errors: ECANCELED when somebody wants it to end.

@@ -8,6 +8,8 @@ public struct ReportField: Sendable {
     case number(UInt64)
     /// `1` or `0` in text, `true` or `false` in JSON.
     case flag(Bool)
+    /// Seconds with three decimals.
+    case seconds(milliseconds: UInt64)
     /// Several things of a kind, each with facts of its own. In JSON an array of objects. In text their number, and then
     /// for each a line that begins with `item` (`partition`) and has the values, without their keys.
     case list(item: StaticString, [[ReportField]])
@@ -86,6 +88,7 @@ struct ReportBytes {
     case .text(let text): appendEscaped(text)
     case .number(let number): append(number)
     case .flag(let flag): append(flag ? "1" : "0")
+    case .seconds(let milliseconds): appendSeconds(milliseconds)
     case .list(_, let elements): append(UInt64(elements.count))
     }
   }
@@ -116,6 +119,7 @@ struct ReportBytes {
     case .text(let text): appendQuoted(text)
     case .number(let number): append(number)
     case .flag(let flag): append(flag ? "true" : "false")
+    case .seconds(let milliseconds): appendSeconds(milliseconds)
     case .list(_, let elements):
       append("[")
       for (index, element) in elements.enumerated() {
@@ -124,6 +128,13 @@ struct ReportBytes {
       }
       append("]")
     }
+  }
+
+  private mutating func appendSeconds(_ milliseconds: UInt64) {
+    append(milliseconds / 1000)
+    let rest = milliseconds % 1000
+    append(rest < 10 ? ".00" : rest < 100 ? ".0" : ".")
+    append(rest)
   }
 
   /// A JSON object in one line.

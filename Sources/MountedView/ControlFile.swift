@@ -1,12 +1,39 @@
-/// The files of an image's `control` directory. The raw values are parts of inode numbers.
-enum ControlFile: UInt8, CaseIterable, Sendable {
-  case info = 0
-  case chain = 1
-  case map = 2
-  case error = 3
-  case tracking = 4
-  case changes = 5
-  case mapPicture = 6
+import ImageManagement
+
+/// The files of an image's `control` directory.
+enum ControlFile: Hashable, CaseIterable, Sendable {
+  case info, chain, map, error, tracking, changes, mapPicture
+  /// The running or the last job, and what ends it.
+  case job, cancel
+  /// One that begins a job: a place in `Operations.all`.
+  case operation(Int)
+
+  private static let fixed: [ControlFile] = [
+    .info, .chain, .map, .error, .tracking, .changes, .mapPicture, .job, .cancel,
+  ]
+
+  static let allCases = fixed + Operations.all.indices.map(ControlFile.operation)
+
+  /// A part of inode numbers.
+  var code: Int {
+    switch self {
+    case .info: 0
+    case .chain: 1
+    case .map: 2
+    case .error: 3
+    case .tracking: 4
+    case .changes: 5
+    case .mapPicture: 6
+    case .job: 7
+    case .cancel: 8
+    case .operation(let place): ControlFile.fixed.count + place
+    }
+  }
+
+  init?(code: Int) {
+    guard let file = ControlFile.allCases.first(where: { $0.code == code }) else { return nil }
+    self = file
+  }
 
   var name: String {
     switch self {
@@ -17,15 +44,23 @@ enum ControlFile: UInt8, CaseIterable, Sendable {
     case .tracking: "tracking"
     case .changes: "changes"
     case .mapPicture: "map.svg"
+    case .job: "job"
+    case .cancel: "cancel"
+    case .operation(let place): Operations.all[place].word
     }
   }
 
   /// An order may be written to it. Each look-up of such a file gives a node of its own: the kernel lets one writer at a
   /// time into a node, and the second would hang instead of being told that the first is at work.
-  var isOperation: Bool { self == .tracking }
+  var takesOrders: Bool {
+    switch self {
+    case .tracking, .cancel, .operation: true
+    default: false
+    }
+  }
 
   /// It takes what is written to it.
-  var isWritable: Bool { self == .tracking || self == .changes }
+  var isWritable: Bool { takesOrders || self == .changes }
 
   init?(name: Substring) {
     guard let file = ControlFile.allCases.first(where: { $0.name == name }) else { return nil }

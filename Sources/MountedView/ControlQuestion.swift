@@ -23,7 +23,7 @@ struct ControlQuestion {
     for (key, value) in pairs {
       switch (key, query.file) {
       case ("format", .info), ("format", .chain), ("format", .map), ("format", .tracking),
-        ("format", .changes):
+        ("format", .changes), ("format", .job), ("format", .operation):
         guard let known = ReportFormat(rawValue: value) else {
           throw ControlQuestion.bad(name, key, value, "text or json")
         }

@@ -16,7 +16,7 @@ final class Farewell: @unchecked Sendable {
   private let socket: Int32
   private let events = linux_event_descriptor()
   private let waiting = Mutex<[Int32]>([])
-  private var thread: Thread?
+  private var thread: SystemThread?
   private static let limit = 64
 
   init(log: Logger) {
@@ -35,7 +35,7 @@ final class Farewell: @unchecked Sendable {
 
   func begin() {
     guard socket >= 0 else { return }
-    thread = Thread("farewell") { [unowned self] in accept() }
+    thread = SystemThread("farewell") { [unowned self] in accept() }
   }
 
   private func accept() {

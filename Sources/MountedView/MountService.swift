@@ -1,4 +1,5 @@
 import Glibc
+import ImageManagement
 import LinuxSystem
 import Logging
 import Storage
@@ -16,6 +17,14 @@ public enum MountService {
   public static func serve(
     _ options: MountOptions, log: Logger, whenReady: @escaping @Sendable () -> Void = {}
   ) throws(ImageError) {
+    try serve(options, log: log, operations: Operations.all, whenReady: whenReady)
+  }
+
+  /// - Parameter operations: what the operation files begin, in the order of `Operations.all`; tests have their own.
+  static func serve(
+    _ options: MountOptions, log: Logger, operations: [any Operation.Type],
+    whenReady: @escaping @Sendable () -> Void = {}
+  ) throws(ImageError) {
     StopSignals.blockInThisThread()
     // A chain takes a descriptor for each of its files, and a mount may have many chains. Nothing here is bound to
     // small descriptors; where more are not to be had, opens fail with EMFILE.
@@ -24,13 +33,19 @@ public enum MountService {
     let library = try DiskLibrary(
       sources: options.sources, parentDirectories: options.parentDirectories, isReadOnly: options.isReadOnly,
       tracking: options.tracking, warn: Warnings(log).take)
-    let server = Server(options: options, library: library, log: log)
-    _ = server.tree.update(library.scan())
+    let server = Server(options: options, library: library, log: log, operations: operations)
+    let images = library.scan()
+    if let hidden = images.first(where: { !Tree.canBeShown($0.name) }) {
+      throw ImageError(
+        .invalidParameter,
+        "\(escaped(hidden.path)): cannot be shown, because a mount has a file of its own of that name; rename it")
+    }
+    _ = server.tree.update(images)
     try server.beginWorkers()
     do throws(ImageError) {
       try server.connection.mount(
         at: options.mountPoint, sourceName: options.sources.count == 1 ? options.sources[0] : "vhdfs",
-        readOnly: options.isReadOnly, allowOther: options.allowsOthers, operations: Operations.table(),
+        readOnly: options.isReadOnly, allowOther: options.allowsOthers, operations: FuseOperations.table(),
         server: server)
     } catch {
       server.finishWorkers()

@@ -7,7 +7,9 @@
 ///
 ///     1                       the root
 ///     2                       .daemon
+///     3                       .jobs
 ///     serial << 20 | place    the files of an image; serial counts from 1
+///     1 << 60 | id << 1       a job; and with the lowest bit set, the same in JSON
 ///     1 << 61 | counter << 3 | place    the directory and the files of a reference point
 ///     1 << 62 | counter       a control file with a query, or one that takes orders
 struct NodeNumber: RawRepresentable, Hashable, Sendable {
@@ -16,6 +18,7 @@ struct NodeNumber: RawRepresentable, Hashable, Sendable {
 
   static let root = NodeNumber(rawValue: 1)
   static let daemon = NodeNumber(rawValue: 2)
+  static let jobs = NodeNumber(rawValue: 3)
 
   /// What stands at a place of an image.
   enum Place: Hashable, Sendable {
@@ -31,6 +34,7 @@ struct NodeNumber: RawRepresentable, Hashable, Sendable {
   private static let partitionBit = 1 << 19
   private static let queryBit: UInt64 = 1 << 62
   private static let pointBit: UInt64 = 1 << 61
+  private static let jobBit: UInt64 = 1 << 60
   private static let pointPlaceBits: UInt64 = 3
 
   init(image serial: UInt64, _ place: Place) {
@@ -41,7 +45,7 @@ struct NodeNumber: RawRepresentable, Hashable, Sendable {
     case .partitions: number = 2
     case .control: number = 3
     case .points: number = 4
-    case .facts(let file): number = NodeNumber.firstControlFile + Int(file.rawValue)
+    case .facts(let file): number = NodeNumber.firstControlFile + file.code
     case .partition(let index): number = NodeNumber.partitionBit | index
     }
     rawValue = serial << NodeNumber.placeBits | UInt64(number)
@@ -52,6 +56,13 @@ struct NodeNumber: RawRepresentable, Hashable, Sendable {
   init(point counter: UInt64, _ place: PointPlace) {
     rawValue = NodeNumber.pointBit | counter << NodeNumber.pointPlaceBits | UInt64(place.rawValue)
   }
+
+  init(job id: UInt64, asJSON: Bool) { rawValue = NodeNumber.jobBit | id << 1 | (asJSON ? 1 : 0) }
+
+  var isJob: Bool { rawValue & NodeNumber.jobBit != 0 && !isQuery && !isPoint }
+
+  /// Which job it shows; for a node of one only.
+  var jobID: UInt64 { (rawValue & ~NodeNumber.jobBit) >> 1 }
 
   var isPoint: Bool { rawValue & NodeNumber.pointBit != 0 && !isQuery }
 
@@ -66,7 +77,7 @@ struct NodeNumber: RawRepresentable, Hashable, Sendable {
   var isQuery: Bool { rawValue & NodeNumber.queryBit != 0 }
 
   /// The image's serial number; 0 where the node belongs to none.
-  var serial: UInt64 { isQuery || isPoint ? 0 : rawValue >> NodeNumber.placeBits }
+  var serial: UInt64 { isQuery || isPoint || isJob ? 0 : rawValue >> NodeNumber.placeBits }
 
   /// Nil for what is no place of an image.
   var place: Place? {
@@ -81,7 +92,7 @@ struct NodeNumber: RawRepresentable, Hashable, Sendable {
     case 4: return .points
     default:
       guard number >= NodeNumber.firstControlFile,
-        let file = ControlFile(rawValue: UInt8(truncatingIfNeeded: number - NodeNumber.firstControlFile))
+        let file = ControlFile(code: number - NodeNumber.firstControlFile)
       else { return nil }
       return .facts(file)
     }

@@ -24,6 +24,8 @@ final class OpenExchange: Sendable {
   let image: ImageView
   let file: ControlFile
   let seat: OpenAnswers.Seat
+  /// An operation was ordered on this descriptor.
+  let hasTakenOrder = Atomic<Bool>(false)
   private let state = Mutex(State())
 
   init(image: ImageView, file: ControlFile, seat: OpenAnswers.Seat) {

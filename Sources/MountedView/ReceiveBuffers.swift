@@ -1,5 +1,6 @@
 import CFuse
 import Glibc
+import Storage
 
 /// The buffers into which requests are received: a fixed number, made when first needed and kept.
 ///

@@ -47,8 +47,9 @@ extension Server {
       // be.
       if entry.identity == image.identity { image.entry = entry }
       let tracking = library.trackingState(of: entry)
-      return InfoReport(entry, parentPath: parentPath(of: entry), tracking: tracking).bytes(
-        as: question.format)
+      return InfoReport(
+        jobs.underway(on: image.name).map(entry.held(by:)) ?? entry, parentPath: parentPath(of: entry), tracking: tracking
+      ).bytes(as: question.format)
     case .chain: return ChainReport(try library.chain(of: image.name)).bytes(as: question.format)
     case .tracking:
       let facts = try library.tracking(of: image.name)
@@ -56,7 +57,11 @@ extension Server {
         ? try PointListReport(facts).bytes(as: question.format)
         : TrackingReport(facts).bytes(as: question.format)
     case .mapPicture: return try picture(of: image)
-    case .map, .changes: return []
+    case .job: return jobs.last(of: image.name).map { JobReport($0).bytes(as: question.format) } ?? []
+    case .operation(let place):
+      let job = jobs.last(of: image.name, operation: operations[place].word)
+      return job.map { JobReport($0).bytes(as: question.format) } ?? []
+    case .map, .changes, .cancel: return []
     }
   }
 

@@ -43,6 +43,9 @@ extension Server {
     }
     let line = OpenExchange.line(Array(bytes))
     let count = bytes.count
+    if case .operation(let place) = exchange.file {
+      return tasks.add { [unowned self] in order(request, exchange, place, line, count) }
+    }
     // The kernel does not release a file while a request on it is under way.
     tasks.add { [unowned self] in
       do throws(ImageError) {
@@ -57,6 +60,7 @@ extension Server {
 
   /// Waits.
   private func take(_ line: String, _ exchange: OpenExchange) throws(ImageError) {
+    if exchange.file == .cancel { return try cancelJob(of: exchange.image) }
     // What a program writes behind its line to end it.
     if line.isEmpty { return }
     guard tree.isPresent(exchange.image) else {

@@ -35,7 +35,8 @@ extension Server {
       openPoint(request, point, place, flags: flags)
     case .daemon:
       replyOpened(request, OpenFacts(Array("process \(getpid())\n".utf8)))
-    case .root, .place, nil:
+    case .job(let id, let format): openJob(request, id, format, flags: flags)
+    case .root, .jobs, .place, nil:
       request.fail(EISDIR)
     }
   }

@@ -29,6 +29,7 @@ extension Server {
     do throws(ImageError) {
       try transfers.begin()
       try tasks.begin()
+      try writers.begin { [unowned self] name, error in tree.image(named: name)?.note(error) }
     } catch {
       finishWorkers()
       throw error
@@ -39,6 +40,10 @@ extension Server {
   func finishWorkers() {
     transfers.finish()
     tasks.finish()
+    // No order is under way any more that could begin a job; those that run end at their next safe point, and answer.
+    cancelJobs(because: "the mount is ending")
+    jobs.waitForEnd()
+    writers.finish()
   }
 }
 

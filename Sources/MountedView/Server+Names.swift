@@ -25,11 +25,14 @@ extension Server {
     case .root:
       if name == Tree.daemonName {
         enter(request, .daemon, attributes.facts(.daemon), Validity.facts)
+      } else if name == Tree.jobsName {
+        enter(request, .jobs, attributes.directory(.jobs, mode: 0o500), Validity.facts)
       } else if let image = tree.image(named: name) {
         enter(request, image, .image)
       } else {
         request.fail(ENOENT)
       }
+    case .jobs: lookupJob(request, name: name)
     case .place(let image, .image):
       switch name {
       case "disk" where !image.isBroken: enter(request, image, .disk)
@@ -40,7 +43,7 @@ extension Server {
       }
     case .place(let image, .control):
       guard let query = ControlQuery(name: name) else { return request.fail(ENOENT) }
-      if query.file.isOperation {
+      if query.file.takesOrders {
         // Programs compare what `stat` tells: the number that it shows stays the same.
         let number = tree.operationNode(image, query)
         let shown = NodeNumber(image: image.serial, .facts(query.file))
@@ -117,10 +120,11 @@ extension Server {
   private func status(of number: NodeNumber) -> stat? {
     switch tree.node(number) {
     case .root: attributes.directory(number, mode: 0o500)
-    case .daemon: attributes.facts(number)
+    case .daemon, .job: attributes.facts(number)
+    case .jobs: attributes.directory(number, mode: 0o500)
     case .query(let image, let query):
       attributes.control(
-        query.file.isOperation ? NodeNumber(image: image.serial, .facts(query.file)) : number, query.file)
+        query.file.takesOrders ? NodeNumber(image: image.serial, .facts(query.file)) : number, query.file)
     case .point(_, let point, let place): status(of: point, place, number)
     case .place(let image, let place): status(of: image, place)
     case nil: nil
@@ -132,7 +136,7 @@ extension Server {
     let isLasting: Bool =
       switch tree.node(number) {
       case .root: true
-      case .place(_, .facts), .daemon, .query, .point, nil: false
+      case .place(_, .facts), .daemon, .jobs, .job, .query, .point, nil: false
       case .place: true
       }
     request.reply(attributes: status, validFor: isLasting ? Validity.attributes : Validity.facts)
@@ -209,7 +213,14 @@ extension Server {
     switch tree.node(number) {
     case .root:
       entries.append(.init(name: "..", node: .root, isDirectory: true))
+      if !jobs.jobs.isEmpty { entries.append(.init(name: Tree.jobsName, node: .jobs, isDirectory: true)) }
       for image in tree.images { add(image, .image, image.name, isDirectory: true) }
+    case .jobs:
+      entries.append(.init(name: "..", node: .root, isDirectory: true))
+      for job in jobs.jobs {
+        entries.append(
+          .init(name: "\(job.id)", node: NodeNumber(job: job.id, asJSON: false), isDirectory: false))
+      }
     case .place(let image, .image):
       entries.append(.init(name: "..", node: .root, isDirectory: true))
       if !image.isBroken {

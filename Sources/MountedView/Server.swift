@@ -1,5 +1,6 @@
 import CFuse
 import Glibc
+import ImageManagement
 import Logging
 import Storage
 import Synchronization
@@ -21,6 +22,10 @@ final class Server: @unchecked Sendable {
   let log: Logger
   let openFiles = OpenFiles()
   let answers = OpenAnswers()
+  let jobs = JobList()
+  let writers: OperationWriters
+  /// What the operation files begin, in the order of `Operations.all`.
+  let operations: [any Operation.Type]
 
   let buffers = ReceiveBuffers()
   let transfers: TransferWorkers
@@ -38,7 +43,12 @@ final class Server: @unchecked Sendable {
     byteCount: ReceiveBuffers.largestTransfer, alignment: 4096)
   var slowWrites = SlowWrites()
 
-  init(options: MountOptions, library: DiskLibrary, log: Logger) {
+  init(
+    options: MountOptions, library: DiskLibrary, log: Logger,
+    operations: [any Operation.Type] = Operations.all
+  ) {
+    self.operations = operations
+    writers = OperationWriters(log: log)
     self.options = options
     self.library = library
     self.log = log

@@ -20,7 +20,7 @@ final class SourceWatcher: @unchecked Sendable {
   private let notices = inotify_init1(Int32(IN_CLOEXEC | IN_NONBLOCK))
   private let events = linux_event_descriptor()
   private let isFinished = Atomic<Bool>(false)
-  private var thread: Thread?
+  private var thread: SystemThread?
 
   /// Milliseconds.
   private static let pause: Int32 = 2000
@@ -42,7 +42,7 @@ final class SourceWatcher: @unchecked Sendable {
   }
 
   func begin() {
-    thread = Thread("sources") { [unowned self] in watch() }
+    thread = SystemThread("sources") { [unowned self] in watch() }
     if thread == nil { server.log.warning("no room for a thread: images that come and go are not noticed") }
   }
 

@@ -38,7 +38,7 @@ enum StopSignals {
 ///
 /// A signal with no raw file open ends the mount. With one open - a loop device with a mounted file system,
 /// say - an end would lose what that file system still holds: then no file is opened any more, what was
-/// written is flushed, and the last release ends the mount. A second signal ends it whatever is open.
+/// written is flushed, and the last release ends the mount. Jobs are cancelled in each case. A second signal ends it whatever is open.
 ///
 /// Unchecked: `thread` is set before the object is shared, and joined by its owner; the rest is atomic.
 final class Stop: @unchecked Sendable {
@@ -46,7 +46,7 @@ final class Stop: @unchecked Sendable {
   private let serving = pthread_self()
   private let ended = Atomic<Bool>(false)
   private let isFinished = Atomic<Bool>(false)
-  private var thread: Thread?
+  private var thread: SystemThread?
   /// Readable when `lastClosed` or `finished` was added.
   private let events = linux_event_descriptor()
   private static let lastClosed: UInt64 = 1
@@ -60,7 +60,7 @@ final class Stop: @unchecked Sendable {
   var hasEnded: Bool { ended.load(ordering: .acquiring) }
 
   func begin() {
-    thread = Thread("signals") { [unowned self] in watch() }
+    thread = SystemThread("signals") { [unowned self] in watch() }
     if thread == nil { server.log.warning("no room for a thread: signals are not heeded") }
   }
 
@@ -106,6 +106,7 @@ final class Stop: @unchecked Sendable {
 
   private func askedToStop() {
     let open = server.openFiles.stop()
+    server.cancelJobs(because: "asked to stop")
     if open == 0 { return end() }
     server.log.notice(
       "asked to stop: \(open) raw files are open; serving on until the last is closed, and opening no more")

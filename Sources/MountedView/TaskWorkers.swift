@@ -7,7 +7,7 @@ final class TaskWorkers: @unchecked Sendable {
   private let monitor = Monitor()
   private var queue: [@Sendable () -> Void] = []
   private var isClosing = false
-  private var threads: [Thread] = []
+  private var threads: [SystemThread] = []
   private let number: Int
 
   init(threads: Int) {
@@ -17,7 +17,7 @@ final class TaskWorkers: @unchecked Sendable {
   /// Errors: `.outOfMemory` when the system has no room for the threads; `finish` is to be called then too.
   func begin() throws(ImageError) {
     for index in 0..<number {
-      guard let thread = Thread("task-\(index)", { [unowned self] in work() }) else {
+      guard let thread = SystemThread("task-\(index)", { [unowned self] in work() }) else {
         throw ImageError(.outOfMemory, "the system has no room for the threads of a mount")
       }
       threads.append(thread)

@@ -29,7 +29,7 @@ final class TransferWorkers: @unchecked Sendable {
   private var first = 0
   private var count = 0
   private var isClosing = false
-  private var threads: [Thread] = []
+  private var threads: [SystemThread] = []
   private let number: Int
   private let buffers: ReceiveBuffers
 
@@ -44,7 +44,7 @@ final class TransferWorkers: @unchecked Sendable {
   /// Errors: `.outOfMemory` when the system has no room for the threads; `finish` is to be called then too.
   func begin() throws(ImageError) {
     for index in 0..<number {
-      guard let thread = Thread("transfer-\(index)", { [unowned self] in work() }) else {
+      guard let thread = SystemThread("transfer-\(index)", { [unowned self] in work() }) else {
         throw ImageError(.outOfMemory, "the system has no room for the threads of a mount")
       }
       threads.append(thread)

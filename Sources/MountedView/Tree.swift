@@ -43,6 +43,9 @@ final class Tree: Sendable {
   enum Node {
     case root
     case daemon
+    /// The directory of all jobs, and one of them.
+    case jobs
+    case job(UInt64, ReportFormat)
     case place(ImageView, NodeNumber.Place)
     case query(ImageView, ControlQuery)
     case point(ImageView, ReferencePoint, PointPlace)
@@ -53,6 +56,8 @@ final class Tree: Sendable {
   func node(_ number: NodeNumber) -> Node? {
     if number == .root { return .root }
     if number == .daemon { return .daemon }
+    if number == .jobs { return .jobs }
+    if number.isJob { return .job(number.jobID, number.rawValue & 1 == 0 ? .text : .json) }
     return state.withLock { state in
       if number.isQuery {
         guard let query = state.queries[number], let known = state.known[query.key.serial] else { return nil }
@@ -217,10 +222,13 @@ final class Tree: Sendable {
     }
   }
 
-  private static func canBeShown(_ name: String) -> Bool {
-    !name.isEmpty && name != "." && name != ".." && name != daemonName && !name.utf8.contains(0x2F)
+  static func canBeShown(_ name: String) -> Bool {
+    !name.isEmpty && ![".", "..", daemonName, jobsName].contains(name) && !name.utf8.contains(0x2F)
   }
 
   /// A file of the root that is not listed: who serves the mount.
   static let daemonName = ".daemon"
+
+  /// A directory of the root, listed while there are jobs to show.
+  static let jobsName = ".jobs"
 }

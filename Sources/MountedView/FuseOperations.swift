@@ -3,12 +3,12 @@ import Glibc
 import Storage
 
 /// The table of functions that libfuse calls, each handed on to the server behind the request.
-enum Operations {
+enum FuseOperations {
   static func table() -> fuse_lowlevel_ops {
     var table = fuse_lowlevel_ops()
     table.`init` = { _, connection in
       guard let connection else { return }
-      Operations.configure(&connection.pointee)
+      FuseOperations.configure(&connection.pointee)
     }
     addTransfers(&table)
     addFiles(&table)
@@ -33,13 +33,13 @@ enum Operations {
 
   private static func addTransfers(_ table: inout fuse_lowlevel_ops) {
     table.read = { pointer, _, size, offset, information in
-      Operations.serve(pointer) { server, request in
+      FuseOperations.serve(pointer) { server, request in
         guard let information, offset >= 0 else { return request.fail(EINVAL) }
         server.read(request, handle: information.pointee.fh, offset: UInt64(offset), length: size)
       }
     }
     table.write = { pointer, _, bytes, size, offset, information in
-      Operations.serve(pointer) { server, request in
+      FuseOperations.serve(pointer) { server, request in
         guard let information, let bytes, offset >= 0 else { return request.fail(EINVAL) }
         server.write(
           request, handle: information.pointee.fh, bytes: UnsafeRawBufferPointer(start: bytes, count: size),
@@ -47,13 +47,13 @@ enum Operations {
       }
     }
     table.lseek = { pointer, _, offset, whence, information in
-      Operations.serve(pointer) { server, request in
+      FuseOperations.serve(pointer) { server, request in
         guard let information, offset >= 0 else { return request.fail(EINVAL) }
         server.seek(request, handle: information.pointee.fh, offset: UInt64(offset), whence: whence)
       }
     }
     table.fallocate = { pointer, _, mode, offset, length, information in
-      Operations.serve(pointer) { server, request in
+      FuseOperations.serve(pointer) { server, request in
         guard let information, offset >= 0, length > 0 else { return request.fail(EINVAL) }
         server.allocate(
           request, handle: information.pointee.fh, mode: mode, offset: UInt64(offset), length: UInt64(length))
@@ -63,25 +63,25 @@ enum Operations {
 
   private static func addFiles(_ table: inout fuse_lowlevel_ops) {
     table.open = { pointer, number, information in
-      Operations.serve(pointer) { server, request in
+      FuseOperations.serve(pointer) { server, request in
         guard let information else { return request.fail(EINVAL) }
         server.open(request, NodeNumber(rawValue: number), flags: information.pointee.flags)
       }
     }
     table.release = { pointer, _, information in
-      Operations.serve(pointer) { server, request in
+      FuseOperations.serve(pointer) { server, request in
         guard let information else { return request.fail(EINVAL) }
         server.release(request, handle: information.pointee.fh)
       }
     }
     table.flush = { pointer, _, information in
-      Operations.serve(pointer) { server, request in
+      FuseOperations.serve(pointer) { server, request in
         guard let information else { return request.fail(EINVAL) }
         server.flush(request, handle: information.pointee.fh)
       }
     }
     table.fsync = { pointer, _, _, information in
-      Operations.serve(pointer) { server, request in
+      FuseOperations.serve(pointer) { server, request in
         guard let information else { return request.fail(EINVAL) }
         server.synchronize(request, handle: information.pointee.fh)
       }
@@ -90,19 +90,19 @@ enum Operations {
 
   private static func addNames(_ table: inout fuse_lowlevel_ops) {
     table.lookup = { pointer, parent, name in
-      Operations.serve(pointer) { server, request in
+      FuseOperations.serve(pointer) { server, request in
         guard let name, let text = String(validatingCString: name) else { return request.fail(ENOENT) }
         server.lookup(request, in: NodeNumber(rawValue: parent), name: text)
       }
     }
     table.forget = { pointer, number, count in
-      Operations.serve(pointer) { server, request in
+      FuseOperations.serve(pointer) { server, request in
         server.tree.forget(NodeNumber(rawValue: number), count)
         fuse_reply_none(request.pointer)
       }
     }
     table.forget_multi = { pointer, count, list in
-      Operations.serve(pointer) { server, request in
+      FuseOperations.serve(pointer) { server, request in
         if let list {
           for item in UnsafeBufferPointer(start: list, count: count) {
             server.tree.forget(NodeNumber(rawValue: item.ino), item.nlookup)
@@ -113,59 +113,59 @@ enum Operations {
     }
     addChangesOfNames(&table)
     table.getattr = { pointer, number, _ in
-      Operations.serve(pointer) { server, request in
+      FuseOperations.serve(pointer) { server, request in
         server.showAttributes(request, NodeNumber(rawValue: number))
       }
     }
     table.setattr = { pointer, number, wanted, changes, _ in
-      Operations.serve(pointer) { server, request in
+      FuseOperations.serve(pointer) { server, request in
         server.setAttributes(
           request, NodeNumber(rawValue: number), changes: changes,
           size: UInt64(clamping: wanted?.pointee.st_size ?? 0))
       }
     }
     table.opendir = { pointer, number, _ in
-      Operations.serve(pointer) { server, request in
+      FuseOperations.serve(pointer) { server, request in
         server.openDirectory(request, NodeNumber(rawValue: number))
       }
     }
     table.readdir = { pointer, _, size, offset, information in
-      Operations.serve(pointer) { server, request in
+      FuseOperations.serve(pointer) { server, request in
         guard let information else { return request.fail(EINVAL) }
         server.readDirectory(request, handle: information.pointee.fh, size: size, offset: Int(offset))
       }
     }
     table.releasedir = { pointer, _, information in
-      Operations.serve(pointer) { server, request in
+      FuseOperations.serve(pointer) { server, request in
         guard let information else { return request.fail(EINVAL) }
         server.releaseDirectory(request, handle: information.pointee.fh)
       }
     }
     table.statfs = { pointer, _ in
-      Operations.serve(pointer) { server, request in server.showFileSystem(request) }
+      FuseOperations.serve(pointer) { server, request in server.showFileSystem(request) }
     }
   }
 
   /// Directories are made and removed in `points`; nothing else has a name that can be given or taken.
   private static func addChangesOfNames(_ table: inout fuse_lowlevel_ops) {
     table.mkdir = { pointer, parent, name, _ in
-      Operations.serve(pointer) { server, request in
+      FuseOperations.serve(pointer) { server, request in
         let text = name.flatMap { String(validatingCString: $0) }
         server.makeDirectory(request, in: NodeNumber(rawValue: parent), name: text)
       }
     }
     table.rmdir = { pointer, parent, name in
-      Operations.serve(pointer) { server, request in
+      FuseOperations.serve(pointer) { server, request in
         let text = name.flatMap { String(validatingCString: $0) }
         server.removeDirectory(request, in: NodeNumber(rawValue: parent), name: text)
       }
     }
     // Not permitted, rather than unknown (ENOSYS), which some programs take for a reason to try another way.
-    table.unlink = { pointer, _, _ in Operations.serve(pointer) { $1.fail(EPERM) } }
-    table.rename = { pointer, _, _, _, _, _ in Operations.serve(pointer) { $1.fail(EPERM) } }
-    table.mknod = { pointer, _, _, _, _ in Operations.serve(pointer) { $1.fail(EPERM) } }
-    table.symlink = { pointer, _, _, _ in Operations.serve(pointer) { $1.fail(EPERM) } }
-    table.link = { pointer, _, _, _ in Operations.serve(pointer) { $1.fail(EPERM) } }
+    table.unlink = { pointer, _, _ in FuseOperations.serve(pointer) { $1.fail(EPERM) } }
+    table.rename = { pointer, _, _, _, _, _ in FuseOperations.serve(pointer) { $1.fail(EPERM) } }
+    table.mknod = { pointer, _, _, _, _ in FuseOperations.serve(pointer) { $1.fail(EPERM) } }
+    table.symlink = { pointer, _, _, _ in FuseOperations.serve(pointer) { $1.fail(EPERM) } }
+    table.link = { pointer, _, _, _ in FuseOperations.serve(pointer) { $1.fail(EPERM) } }
   }
 
   /// The server behind a request, without counting a reference: it outlives the session.
