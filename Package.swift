@@ -146,6 +146,7 @@ let package = Package(
       name: "MountedViewTests",
       dependencies: [
         "MountedView", "ImageManagement", "ChangeTracking", "Storage", "VirtualDisk", "TestSupport",
+        .product(name: "Logging", package: "swift-log"),
       ],
       swiftSettings: settings),
     .testTarget(name: "CommandTests", dependencies: ["TestSupport"], swiftSettings: settings),

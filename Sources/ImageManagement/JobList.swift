@@ -39,7 +39,8 @@ public final class JobList: Sendable {
   private let clock: JobClock
 
   public convenience init() {
-    self.init(clock: JobClock(wallTime: { nanoseconds(CLOCK_REALTIME) }) { UInt64(nanoseconds(CLOCK_MONOTONIC)) })
+    self.init(
+      clock: JobClock(wallTime: { nanoseconds(CLOCK_REALTIME) }) { UInt64(nanoseconds(CLOCK_MONOTONIC)) })
   }
 
   init(clock: JobClock) { self.clock = clock }
@@ -89,10 +90,12 @@ public final class JobList: Sendable {
     let request = OperationRequest(
       words: words, image: image, library: library, origin: .controlFile, holder: job.holder)
     guard
-      let thread = SystemThread("job-\(job.id)", { [self] in
-        run(job, operation, request, observer)
-        state.withLock { $0.threads -= 1 }
-      })
+      let thread = SystemThread(
+        "job-\(job.id)",
+        { [self] in
+          run(job, operation, request, observer)
+          state.withLock { $0.threads -= 1 }
+        })
     else {
       withdraw(job)
       state.withLock { $0.threads -= 1 }
@@ -112,7 +115,8 @@ public final class JobList: Sendable {
       if let other = state.underway[image] {
         throw ImageError(
           .inUse,
-          "\(escaped(image)): is busy: \(other.holder) is running; wait for its end, or write to control/cancel")
+          "\(escaped(image)): is busy: \(other.holder) is running; wait for its end, or write to control/cancel"
+        )
       }
       guard state.threads < JobList.limit else {
         throw ImageError(

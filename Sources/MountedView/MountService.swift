@@ -38,7 +38,8 @@ public enum MountService {
     if let hidden = images.first(where: { !Tree.canBeShown($0.name) }) {
       throw ImageError(
         .invalidParameter,
-        "\(escaped(hidden.path)): cannot be shown, because a mount has a file of its own of that name; rename it")
+        "\(escaped(hidden.path)): cannot be shown, because a mount has a file of its own of that name; rename it"
+      )
     }
     _ = server.tree.update(images)
     try server.beginWorkers()

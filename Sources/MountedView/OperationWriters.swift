@@ -111,7 +111,8 @@ final class OperationWriters: @unchecked Sendable {
       writer,
       ImageError(
         .timeout,
-        "\(escaped(writer.image)): \(job) had not ended after \(writer.longestWait) s, and goes on; read control/job"))
+        "\(escaped(writer.image)): \(job) had not ended after \(writer.longestWait) s, and goes on; read control/job"
+      ))
   }
 
   /// A signal came, and the job takes its time to come to a safe point.

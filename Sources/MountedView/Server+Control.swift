@@ -48,7 +48,8 @@ extension Server {
       if entry.identity == image.identity { image.entry = entry }
       let tracking = library.trackingState(of: entry)
       return InfoReport(
-        jobs.underway(on: image.name).map(entry.held(by:)) ?? entry, parentPath: parentPath(of: entry), tracking: tracking
+        jobs.underway(on: image.name).map(entry.held(by:)) ?? entry, parentPath: parentPath(of: entry),
+        tracking: tracking
       ).bytes(as: question.format)
     case .chain: return ChainReport(try library.chain(of: image.name)).bytes(as: question.format)
     case .tracking:

@@ -96,7 +96,9 @@ extension Server {
     case .ended:
       image.partitionsMayHaveChanged.store(true, ordering: .relaxed)
       // Who is answered now may look at once.
-      if let entry = try? library.entry(named: image.name), entry.identity == image.identity { image.entry = entry }
+      if let entry = try? library.entry(named: image.name), entry.identity == image.identity {
+        image.entry = entry
+      }
       if let error = job.error {
         image.note(error)
         log.error("\(name): \(job.holder) \(job.state.name): \(error.description)")
@@ -113,7 +115,8 @@ extension Server {
   func cancelJobs(because reason: String) {
     for job in jobs.cancelAll() {
       log.notice(
-        "\(reason): \(job.holder) of \(escaped(job.image)) is cancelled at its next safe point, and waited for")
+        "\(reason): \(job.holder) of \(escaped(job.image)) is cancelled at its next safe point, and waited for"
+      )
     }
   }
 }

@@ -325,7 +325,9 @@ func pause(milliseconds: UInt32) { usleep(milliseconds * 1000) }
         }
 
         """#)
-    #expect(text(JobReport(job).bytes(as: .text)).hasSuffix("\npartitions 2\npartition 1 nt\"fs\npartition 2 ext4\n"))
+    #expect(
+      text(JobReport(job).bytes(as: .text)).hasSuffix(
+        "\npartitions 2\npartition 1 nt\"fs\npartition 2 ext4\n"))
   }
 
   @Test func theWordsOfWhoWaits() throws {
