@@ -8,7 +8,7 @@ import VirtualDisk
 
 @testable import MountedView
 
-/// A mount that is served by threads of this process, whose operation file `compact` takes a `TimedOperation`.
+/// A mount that is served by threads of this process, whose first operation file takes a `TimedOperation`.
 final class JobMount: Sendable {
   let root: TemporaryDirectory
   let images: String
@@ -75,7 +75,7 @@ final class JobMount: Sendable {
   }
 
   /// Writes a line; returns the errno, 0 where it was taken.
-  func order(_ line: String, _ name: String = "compact", of image: String = "a.vhdx") -> Int32 {
+  func order(_ line: String, _ name: String = TimedOperation.word, of image: String = "a.vhdx") -> Int32 {
     let file = open(control(name, of: image), O_WRONLY | O_TRUNC | O_CLOEXEC)
     if file < 0 { return errno }
     defer { close(file) }

@@ -6,7 +6,8 @@ import VirtualDisk
 /// An operation that takes as long as it is told and changes nothing: `milliseconds=3000`. With `deaf` it cannot be
 /// cancelled, with `fail` it fails at its end; `bogus` is refused.
 final class TimedOperation: Operation {
-  static let word = "compact"
+  /// That of the first operation, whose control file it stands behind.
+  static let word = Operations.all[0].word
   static let jobType = JobType.compaction
 
   private let chain: OfflineChain
@@ -19,7 +20,7 @@ final class TimedOperation: Operation {
     isDeaf = words.take(flag: "deaf")
     fails = words.take(flag: "fail")
     milliseconds = UInt64(try words.take(key: "milliseconds") ?? "0") ?? 0
-    try words.failIfLeft("compact", known: "milliseconds=N, deaf or fail")
+    try words.failIfLeft(TimedOperation.word, known: "milliseconds=N, deaf or fail")
     chain = try request.library.takeOffline(request.image, for: request.holder)
   }
 
