@@ -151,8 +151,7 @@ struct SpaceMap: ~Copyable {
   /// Takes free room at the end out of the map: what is left ends with something in use. For the clean close. Returns
   /// the size to which the file can be cut; nil when it has that size.
   mutating func cut(notBelow least: UInt64 = 0) -> UInt64? {
-    for hole in ready { addFree(hole..<(hole + readyLength)) }
-    ready = []
+    returnReady()
     if var map = free {
       free = nil
       while end > 0, end - VHDXFormat.mebibyte >= least, SpaceMap.isFree(map, end / VHDXFormat.mebibyte - 1) {
@@ -171,6 +170,46 @@ struct SpaceMap: ~Copyable {
     let room = end..<oldEnd
     end = oldEnd
     addFree(room)
+  }
+
+  // MARK: - Packing
+
+  /// MiB in use below `end`, which is what the file would have without holes. After `adopt` only.
+  var usedMebibytes: UInt64 {
+    let free = (self.free ?? []).reduce(UInt64(0)) { $0 + UInt64($1.nonzeroBitCount) }
+    return end / VHDXFormat.mebibyte - min(free, end / VHDXFormat.mebibyte)
+  }
+
+  /// Holes that were made ready for new blocks are ordinary free room again.
+  mutating func returnReady() {
+    for hole in ready { addFree(hole..<(hole + readyLength)) }
+    ready = []
+  }
+
+  /// Takes the lowest free room of `length` bytes that ends at or below `limit`; nil when there is none.
+  mutating func takeLowest(_ length: UInt64, below limit: UInt64) -> UInt64? {
+    guard var map = free else { return nil }
+    free = nil
+    defer { free = map }
+    let needed = length / VHDXFormat.mebibyte
+    let end = min(limit / VHDXFormat.mebibyte, UInt64(map.count) * 64)
+    var position: UInt64 = 0
+    var run: UInt64 = 0
+    while position < end {
+      let word = map[Int(position / 64)]
+      if run == 0, word >> (position % 64) == 0 {
+        position = (position / 64 + 1) * 64
+        continue
+      }
+      run = word >> (position % 64) & 1 == 1 ? run + 1 : 0
+      position += 1
+      if run == needed {
+        let place = (position - needed) * VHDXFormat.mebibyte
+        SpaceMap.set(&map, place..<(place + length), to: false)
+        return place
+      }
+    }
+    return nil
   }
 
   // MARK: - Bits
@@ -241,6 +280,9 @@ struct SpaceUse {
     mebibytes = (fileSize + VHDXFormat.mebibyte - 1) / VHDXFormat.mebibyte
     bits = [UInt64](repeating: 0, count: Int((mebibytes + 63) / 64))
   }
+
+  /// How many MiB are in use, what lies behind the file's end left out.
+  var usedMebibytes: UInt64 { bits.reduce(0) { $0 + UInt64($1.nonzeroBitCount) } }
 
   /// Notes a range as used; false when part of it was used already. What lies outside the file is left out.
   mutating func add(_ range: Range<UInt64>) -> Bool {

@@ -1,0 +1,38 @@
+import Glibc
+import LinuxSystem
+
+extension HostFile {
+  /// Copies a range to another place of the same file, which must not overlap it and must read as zero: what is a hole
+  /// there stays one. Durable only after `flush`. The source must lie inside the file.
+  ///
+  /// - Parameter step: called with the number of bytes done after each 4 MiB or less; its error ends the copying.
+  public func copy(
+    from source: UInt64, to target: UInt64, length: UInt64, step: (UInt64) throws(ImageError) -> Void
+  ) throws(ImageError) {
+    let end = source + length
+    var position = source
+    while position < end {
+      guard let data = nextData(from: position, end: end) else { break }
+      if data > position { try step(data - position) }
+      position = data
+      let hole = nextHole(from: data, end: end)
+      guard hole > data else { break }
+      while position < hole {
+        let count = min(hole - position, HostFile.copyStep)
+        try copyData(from: position, to: target + (position - source), length: count)
+        position += count
+        try step(count)
+      }
+    }
+    if position < end { try step(end - position) }
+  }
+
+  private static let copyStep: UInt64 = 4 << 20
+
+  private func copyData(from source: UInt64, to target: UInt64, length: UInt64) throws(ImageError) {
+    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Int(length), alignment: 4096)
+    defer { buffer.deallocate() }
+    try read(into: buffer, at: source)
+    try write(UnsafeRawBufferPointer(buffer), at: target)
+  }
+}

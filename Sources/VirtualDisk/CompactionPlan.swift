@@ -1,0 +1,64 @@
+import Storage
+
+/// What a compaction found that it can do; nothing of it was done.
+public struct CompactionPlan: Sendable {
+  public internal(set) var choice: CompactionChoice
+  /// Blocks that give their room up.
+  var released: BlockSet
+  /// Those of them that become zero whatever the parent shows.
+  var zeroed: BlockSet
+  /// Those of them that hold other bytes than zeros now.
+  var changed: BlockSet
+  /// Ranges of the disk that are made zero in place, ascending.
+  var trimmed: [TrimmedRange] = []
+  /// How the blocks lie afterwards.
+  public internal(set) var packing = BlockPacking(moves: 0, bytes: 0, fileSize: 0)
+
+  /// Moves that the monitor was told to expect already.
+  var expectedMoves: UInt64 = 0
+
+  struct TrimmedRange: Sendable {
+    var range: Range<UInt64>
+    /// It holds other bytes than zeros now.
+    var isChange: Bool
+  }
+
+  init(_ choice: CompactionChoice, blocks: UInt64) {
+    self.choice = choice
+    released = BlockSet(below: blocks)
+    zeroed = BlockSet(below: blocks)
+    changed = BlockSet(below: blocks)
+  }
+
+  /// Blocks that give their room up.
+  public var releasedCount: UInt64 { released.count }
+  /// Bytes that are made zero in place.
+  public var trimmedBytes: UInt64 { trimmed.reduce(0) { $0 + UInt64($1.range.count) } }
+  /// Something that is read now reads as zero afterwards.
+  public var changesContents: Bool { changed.count > 0 || trimmed.contains { $0.isChange } }
+
+  /// The ranges of a disk with blocks of `blockSize` that read as zero afterwards and may not now, ascending in their
+  /// kind. For tests.
+  package func changedRanges(blockSize: UInt64, size: UInt64) -> [Range<UInt64>] {
+    var ranges: [Range<UInt64>] = []
+    var block: UInt64 = 0
+    while let next = changed.next(from: block) {
+      ranges.append((next * blockSize)..<min((next + 1) * blockSize, size))
+      block = next + 1
+    }
+    return ranges + trimmed.filter(\.isChange).map(\.range)
+  }
+}
+
+/// What a compaction did.
+public struct CompactionOutcome: Sendable {
+  public var releasedBlocks: UInt64 = 0
+  /// Sector bitmaps that no block needed any more.
+  public var releasedBitmaps: UInt64 = 0
+  public var movedBlocks: UInt64 = 0
+  public var movedBytes: UInt64 = 0
+  /// Bytes that were made zero in place, and their room given back to the host.
+  public var trimmedBytes: UInt64 = 0
+
+  public init() {}
+}

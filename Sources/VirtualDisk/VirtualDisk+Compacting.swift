@@ -1,0 +1,121 @@
+import Storage
+
+extension VirtualDisk {
+  /// Bytes of blocks that share a commit while they are moved: enough that its flushes weigh little, little enough that a
+  /// cancel in the middle of it ends soon.
+  static let relocationBatch: UInt64 = 64 << 20
+
+  /// Does what a plan says, which was made of this disk a moment ago; nobody else uses the disk. The file is closed cleanly
+  /// afterwards, and cut. Waits long.
+  ///
+  /// In order: the session begins (FileWriteGuid; DataWriteGuid only where something that is read changes); what becomes
+  /// zero is recorded as changed; blocks give their room up; that is committed; blocks move, in batches, each committed; the close cuts
+  /// the file. After an error, or when it is cancelled, the same close is tried: what was committed stays.
+  ///
+  /// Errors: the host's; the monitor's.
+  public func compact(
+    _ plan: CompactionPlan, _ monitor: CompactionMonitor
+  ) throws(ImageError) -> CompactionOutcome {
+    let needsSession = plan.releasedCount > 0 || !plan.trimmed.isEmpty || plan.packing.moves > 0
+    let fileSize = try leaf.file.size()
+    let couldCut = plan.choice.moves && plan.packing.fileSize < fileSize
+    // Where nothing is to be done, no byte changes.
+    guard needsSession || couldCut else { return CompactionOutcome() }
+    try tracking.beginWriting(leaf, keepsContents: !plan.changesContents)
+    let outcome: CompactionOutcome
+    do throws(ImageError) {
+      outcome = try compactInSession(plan, monitor)
+    } catch {
+      try? finishWriting()
+      throw error
+    }
+    try finishWriting()
+    return outcome
+  }
+
+  private func compactInSession(
+    _ plan: CompactionPlan, _ monitor: CompactionMonitor
+  ) throws(ImageError) -> CompactionOutcome {
+    // Before a long table was looked through no hole is known.
+    try leaf.scanSpace()
+    var outcome = CompactionOutcome()
+    try release(plan, monitor, &outcome)
+    for item in plan.trimmed {
+      try trim(item, monitor)
+      outcome.trimmedBytes += UInt64(item.range.count)
+    }
+    // Bitmaps go only when no durable table needs them.
+    try leaf.commit()
+    outcome.releasedBitmaps = try leaf.releaseUnusedBitmaps()
+    try leaf.commit()
+    guard plan.choice.moves else { return outcome }
+    if let blockSize = leaf.compactedBlockSize, plan.packing.moves > plan.expectedMoves {
+      monitor.expect((plan.packing.moves - plan.expectedMoves) * blockSize)
+    }
+    let moved = try leaf.pack(
+      batch: VirtualDisk.relocationBatch,
+      RelocationMonitor(copied: monitor.advance, check: monitor.check))
+    outcome.movedBlocks = moved.moves
+    outcome.movedBytes = moved.bytes
+    return outcome
+  }
+
+  private func release(
+    _ plan: CompactionPlan, _ monitor: CompactionMonitor, _ outcome: inout CompactionOutcome
+  ) throws(ImageError) {
+    guard let blockSize = leaf.compactedBlockSize else { return }
+    var block: UInt64 = 0
+    while let next = plan.released.next(from: block) {
+      block = next + 1
+      try monitor.check()
+      let start = next * blockSize
+      let isChange = plan.changed.contains(next)
+      try change(start..<min(start + blockSize, leaf.virtualSize), isChange: isChange) {
+        () throws(ImageError) in
+        try leaf.release(block: next, plan.zeroed.contains(next) ? .zero : .nothing)
+      }
+      outcome.releasedBlocks += 1
+    }
+  }
+
+  private func trim(_ item: CompactionPlan.TrimmedRange, _ monitor: CompactionMonitor) throws(ImageError) {
+    var position = item.range.lowerBound
+    while position < item.range.upperBound {
+      try monitor.check()
+      let end = min(item.range.upperBound, position + VirtualDisk.trimStep)
+      var done = position
+      try change(position..<end, isChange: item.isChange) { () throws(ImageError) in
+        done = try trimStep(position..<end)
+      }
+      position = done
+    }
+  }
+
+  private static let trimStep: UInt64 = 64 << 20
+
+  /// Makes the beginning of a range of the leaf's own bytes zero, and gives its room on the host back; returns how far
+  /// that went.
+  private func trimStep(_ range: Range<UInt64>) throws(ImageError) -> UInt64 {
+    guard leaf.compactedBlockSize == nil else {
+      let run = try leaf.zero(at: range.lowerBound, limit: UInt64(range.count))
+      // What the parent shows is left alone.
+      return range.lowerBound + max(1, run.length)
+    }
+    let run = try leaf.locate(range.lowerBound, limit: UInt64(range.count), mayWait: true)
+    // In place: a fixed disk keeps its blocks, and only the host's file gets holes.
+    if run.kind == .data { try leaf.file.punch(at: run.fileOffset, length: run.length) }
+    return range.lowerBound + run.length
+  }
+
+  /// Makes a change of the range, recorded before where it is one that readers see.
+  private func change(
+    _ range: Range<UInt64>, isChange: Bool, _ body: () throws(ImageError) -> Void
+  ) throws(ImageError) {
+    let entered = tracking.gate.enter()
+    defer { tracking.gate.leave(entered) }
+    if isChange {
+      while try tracking.note(range.lowerBound, UInt64(range.count), mayWait: true) != .noted {}
+    }
+    try body()
+  }
+}
