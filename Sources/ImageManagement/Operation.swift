@@ -85,5 +85,5 @@ public struct OperationLink: Hashable, Sendable {
 public enum Operations {
   /// In the order in which control directories list them. A place in this list is a part of inode numbers while a mount
   /// lasts, and of nothing else.
-  public static let all: [any Operation.Type] = [Merge.self]
+  public static let all: [any Operation.Type] = [Compaction.self, Merge.self]
 }

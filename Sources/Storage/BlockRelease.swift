@@ -24,12 +24,18 @@ public struct BlockPacking: Sendable, Equatable {
 
 /// What those who move blocks tell, and ask.
 public struct RelocationMonitor {
+  /// So many bytes more are to be copied than was foreseen.
+  public let expect: (UInt64) -> Void
   /// So many bytes more were copied.
   public let copied: (UInt64) -> Void
   /// Called between pieces of a few MiB. Its error ends the moving; what was not committed stays where it was.
   public let check: () throws(ImageError) -> Void
 
-  public init(copied: @escaping (UInt64) -> Void, check: @escaping () throws(ImageError) -> Void) {
+  public init(
+    expect: @escaping (UInt64) -> Void, copied: @escaping (UInt64) -> Void,
+    check: @escaping () throws(ImageError) -> Void
+  ) {
+    self.expect = expect
     self.copied = copied
     self.check = check
   }

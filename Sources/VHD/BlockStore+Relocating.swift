@@ -18,7 +18,7 @@ extension BlockStore {
     while let next = try nextBlockWithRoom(from: block) {
       block = next + 1
       guard !isReleased(next), let place = try room(ofBlock: next) else { continue }
-      blocks.append(place / BlockLayout.sector << 32 | next)
+      blocks.append((place / BlockLayout.sector) << 32 | next)
     }
     blocks.sort()
     return blocks
@@ -48,12 +48,14 @@ extension BlockStore {
     return (moves, end)
   }
 
-  /// A place for a block in the hole [low, next), where data are aligned as new blocks' are if that fits.
+  /// A place for a block in the hole [low, next): where data are aligned as new blocks' are, unless fewer blocks would
+  /// fit into the hole so.
   private func place(from low: UInt64, before next: UInt64) -> UInt64? {
+    let tight = low.roundedUp(to: BlockLayout.sector)
+    guard tight + roomLength <= next else { return nil }
     let aligned = layout.place(from: low)
-    if aligned + roomLength <= next { return aligned }
-    let any = low.roundedUp(to: BlockLayout.sector)
-    return any + roomLength <= next ? any : nil
+    guard aligned + roomLength <= next else { return tight }
+    return 1 + (next - aligned - roomLength) / layout.step >= (next - tight) / roomLength ? aligned : tight
   }
 
   /// What moving would come to if the blocks that `isReleased` names had no room any more. Changes nothing. Waits.

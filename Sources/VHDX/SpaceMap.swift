@@ -180,6 +180,24 @@ struct SpaceMap: ~Copyable {
     return end / VHDXFormat.mebibyte - min(free, end / VHDXFormat.mebibyte)
   }
 
+  /// Bytes that are free below `end`. After `adopt` only.
+  var freeBytes: UInt64 {
+    (free ?? []).reduce(UInt64(0)) { $0 + UInt64($1.nonzeroBitCount) } * VHDXFormat.mebibyte
+  }
+
+  /// The lowest stretch of free room at or behind `start`.
+  func lowestFree(from start: UInt64) -> Range<UInt64>? {
+    guard let map = free else { return nil }
+    var position = start / VHDXFormat.mebibyte
+    let last = UInt64(map.count) * 64
+    while position < last, !SpaceMap.isFree(map, position) {
+      position += map[Int(position / 64)] >> (position % 64) == 0 ? 64 - position % 64 : 1
+    }
+    let first = position
+    while position < last, SpaceMap.isFree(map, position) { position += 1 }
+    return first < last ? (first * VHDXFormat.mebibyte)..<(position * VHDXFormat.mebibyte) : nil
+  }
+
   /// Holes that were made ready for new blocks are ordinary free room again.
   mutating func returnReady() {
     for hole in ready { addFree(hole..<(hole + readyLength)) }

@@ -7,7 +7,7 @@ import Storage
 /// and so its flushes. Nobody else uses the image meanwhile; readers of other processes keep off by its lock.
 extension VHDXImage {
   /// A block or a sector bitmap, and where it lies.
-  private struct Unit {
+  struct Unit {
     var offset: UInt64
     /// Of its entry in the block table.
     var index: UInt64
@@ -58,7 +58,7 @@ extension VHDXImage {
         done.bytes += unit.length
       }
     }
-    done.fileSize = tables.withLock { $0.space.end }
+    try closeGaps(batch: batch, monitor, &done)
     return done
   }
 
@@ -71,16 +71,30 @@ extension VHDXImage {
   private func moveBatch(
     _ movers: inout [Unit], _ batch: UInt64, _ monitor: RelocationMonitor
   ) throws(ImageError) -> [Unit] {
+    try move(monitor) { (tables, bytes) throws(ImageError) in
+      while let unit = movers.last, bytes < batch {
+        movers.removeLast()
+        if let hole = tables.space.takeLowest(unit.length, below: unit.offset) { return (unit, hole) }
+      }
+      return nil
+    }.map(\.unit)
+  }
+
+  /// Copies what `next` names, one after the other, to the free room that it took for it; then makes that the unit's
+  /// place, with one commit for all. `next` is told the bytes so far.
+  func move(
+    _ monitor: RelocationMonitor,
+    next: (inout Tables, UInt64) throws(ImageError) -> (unit: Unit, target: UInt64)?
+  ) throws(ImageError) -> [(unit: Unit, target: UInt64)] {
     var copies: [(unit: Unit, target: UInt64)] = []
     var bytes: UInt64 = 0
     do throws(ImageError) {
-      while let unit = movers.last, bytes < batch {
-        movers.removeLast()
-        let hole = tables.withLock { $0.space.takeLowest(unit.length, below: unit.offset) }
-        guard let hole else { continue }
-        copies.append((unit, hole))
-        try copy(unit, to: hole, monitor)
-        bytes += unit.length
+      while true {
+        let found = try tables.withLock { (tables) throws(ImageError) in try next(&tables, bytes) }
+        guard let found else { break }
+        copies.append(found)
+        try copy(found.unit, to: found.target, monitor)
+        bytes += found.unit.length
       }
     } catch {
       // The tables know nothing of the copies: their room is as free as before.
@@ -94,7 +108,7 @@ extension VHDXImage {
     // The first flush of the commit makes the copies durable, before the table speaks of them; the old rooms are given up
     // only after the entry is in the log.
     try commit()
-    return copies.map(\.unit)
+    return copies
   }
 
   private func copy(_ unit: Unit, to hole: UInt64, _ monitor: RelocationMonitor) throws(ImageError) {
@@ -125,7 +139,7 @@ extension VHDXImage {
   }
 
   /// Everything that has room and could lie elsewhere, in the table's order. Waits.
-  private func forEachUnit(
+  func forEachUnit(
     without isReleased: (UInt64) -> Bool, _ body: (Unit) -> Void
   ) throws(ImageError) {
     var block: UInt64 = 0

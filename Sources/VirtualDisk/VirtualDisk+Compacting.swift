@@ -54,7 +54,7 @@ extension VirtualDisk {
     }
     let moved = try leaf.pack(
       batch: VirtualDisk.relocationBatch,
-      RelocationMonitor(copied: monitor.advance, check: monitor.check))
+      RelocationMonitor(expect: monitor.expect, copied: monitor.advance, check: monitor.check))
     outcome.movedBlocks = moved.moves
     outcome.movedBytes = moved.bytes
     return outcome
@@ -118,4 +118,9 @@ extension VirtualDisk {
     }
     try body()
   }
+}
+
+extension VirtualDisk {
+  /// What the leaf's file says of itself now. Waits.
+  package func leafFacts() throws(ImageError) -> ImageFacts { try leaf.facts() }
 }

@@ -11,6 +11,7 @@ extension VHDFS {
     PointCommand.self,
     ChangesCommand.self,
     CreateCommand.self,
+    CompactCommand.self,
     MergeCommand.self,
   ]
 }
