@@ -31,7 +31,8 @@ public enum CompactionMode: UInt16, CaseIterable, Sendable {
   var choice: CompactionChoice {
     switch self {
     case .full, .prezeroed: CompactionChoice(scansForZeros: true, usesTables: true, trims: false, moves: true)
-    case .quick, .pretrimmed: CompactionChoice(scansForZeros: false, usesTables: true, trims: false, moves: true)
+    case .quick, .pretrimmed:
+      CompactionChoice(scansForZeros: false, usesTables: true, trims: false, moves: true)
     case .retrim: CompactionChoice(scansForZeros: false, usesTables: false, trims: true, moves: false)
     }
   }

@@ -28,7 +28,9 @@ extension VHDXImage {
       }
       guard rounds > 0 else { break }
       rounds -= 1
-      guard var behind = units?.filter({ $0.offset >= gap.upperBound }), let first = behind.first else { break }
+      guard var behind = units?.filter({ $0.offset >= gap.upperBound }), let first = behind.first else {
+        break
+      }
       // A region lies behind the gap, and stays.
       guard first.offset == gap.upperBound else {
         start = gap.upperBound

@@ -30,6 +30,13 @@ public struct FreeRanges {
 
   public init(next: @escaping (UInt64) throws(ImageError) -> Range<UInt64>?) { self.next = next }
 
+  /// These ranges, which are ascending and do not touch each other.
+  public init(_ ranges: [Range<UInt64>]) {
+    self.init { offset in
+      ranges.first { $0.upperBound > offset }.map { max($0.lowerBound, offset)..<$0.upperBound }
+    }
+  }
+
   /// Everything is used.
   public static var none: FreeRanges { FreeRanges(next: { _ in nil }) }
 
@@ -75,5 +82,10 @@ public struct CompactionMonitor {
     self.expect = expect
     self.advance = advance
     self.check = check
+  }
+
+  /// Nobody listens, and nothing ends it.
+  public static var silent: CompactionMonitor {
+    CompactionMonitor(expect: { _ in }, advance: { _ in }, check: {})
   }
 }

@@ -23,8 +23,15 @@ public struct CompactionPlan: Sendable {
     var isChange: Bool
   }
 
-  init(_ choice: CompactionChoice, blocks: UInt64) {
+  private let blockSize: UInt64
+  private let diskSize: UInt64
+
+  /// - Parameter blockSize: 0 for a disk that lies in its file as it is.
+  init(_ choice: CompactionChoice, blockSize: UInt64, diskSize: UInt64) {
     self.choice = choice
+    self.blockSize = blockSize
+    self.diskSize = diskSize
+    let blocks = blockSize == 0 ? 0 : (diskSize + blockSize - 1) / blockSize
     released = BlockSet(below: blocks)
     zeroed = BlockSet(below: blocks)
     changed = BlockSet(below: blocks)
@@ -37,13 +44,13 @@ public struct CompactionPlan: Sendable {
   /// Something that is read now reads as zero afterwards.
   public var changesContents: Bool { changed.count > 0 || trimmed.contains { $0.isChange } }
 
-  /// The ranges of a disk with blocks of `blockSize` that read as zero afterwards and may not now, ascending in their
-  /// kind. For tests.
-  package func changedRanges(blockSize: UInt64, size: UInt64) -> [Range<UInt64>] {
+  /// The ranges of the disk that read as zero afterwards, and hold something else now: blocks first, then pieces of
+  /// others, each ascending.
+  package var changedRanges: [Range<UInt64>] {
     var ranges: [Range<UInt64>] = []
     var block: UInt64 = 0
     while let next = changed.next(from: block) {
-      ranges.append((next * blockSize)..<min((next + 1) * blockSize, size))
+      ranges.append((next * blockSize)..<min((next + 1) * blockSize, diskSize))
       block = next + 1
     }
     return ranges + trimmed.filter(\.isChange).map(\.range)

@@ -45,7 +45,7 @@ extension VirtualDisk {
   func planTrimming(
     _ choice: CompactionChoice, _ free: FreeRanges, _ monitor: CompactionMonitor
   ) throws(ImageError) -> CompactionPlan {
-    var plan = CompactionPlan(choice, blocks: 0)
+    var plan = CompactionPlan(choice, blockSize: 0, diskSize: leaf.virtualSize)
     var free = free
     let reader = ZeroReader()
     if choice.scansForZeros { monitor.expect(leaf.virtualSize) }

@@ -3,7 +3,7 @@ import Storage
 extension VirtualDisk {
   /// Bytes of blocks that share a commit while they are moved: enough that its flushes weigh little, little enough that a
   /// cancel in the middle of it ends soon.
-  static let relocationBatch: UInt64 = 64 << 20
+  public static let relocationBatch: UInt64 = 64 << 20
 
   /// Does what a plan says, which was made of this disk a moment ago; nobody else uses the disk. The file is closed cleanly
   /// afterwards, and cut. Waits long.
@@ -12,9 +12,11 @@ extension VirtualDisk {
   /// zero is recorded as changed; blocks give their room up; that is committed; blocks move, in batches, each committed; the close cuts
   /// the file. After an error, or when it is cancelled, the same close is tried: what was committed stays.
   ///
+  /// - Parameter batch: bytes of blocks that share a commit.
+  ///
   /// Errors: the host's; the monitor's.
   public func compact(
-    _ plan: CompactionPlan, _ monitor: CompactionMonitor
+    _ plan: CompactionPlan, batch: UInt64 = VirtualDisk.relocationBatch, _ monitor: CompactionMonitor
   ) throws(ImageError) -> CompactionOutcome {
     let needsSession = plan.releasedCount > 0 || !plan.trimmed.isEmpty || plan.packing.moves > 0
     let fileSize = try leaf.file.size()
@@ -24,7 +26,7 @@ extension VirtualDisk {
     try tracking.beginWriting(leaf, keepsContents: !plan.changesContents)
     let outcome: CompactionOutcome
     do throws(ImageError) {
-      outcome = try compactInSession(plan, monitor)
+      outcome = try compactInSession(plan, batch, monitor)
     } catch {
       try? finishWriting()
       throw error
@@ -34,7 +36,7 @@ extension VirtualDisk {
   }
 
   private func compactInSession(
-    _ plan: CompactionPlan, _ monitor: CompactionMonitor
+    _ plan: CompactionPlan, _ batch: UInt64, _ monitor: CompactionMonitor
   ) throws(ImageError) -> CompactionOutcome {
     // Before a long table was looked through no hole is known.
     try leaf.scanSpace()
@@ -53,7 +55,7 @@ extension VirtualDisk {
       monitor.expect((plan.packing.moves - plan.expectedMoves) * blockSize)
     }
     let moved = try leaf.pack(
-      batch: VirtualDisk.relocationBatch,
+      batch: batch,
       RelocationMonitor(expect: monitor.expect, copied: monitor.advance, check: monitor.check))
     outcome.movedBlocks = moved.moves
     outcome.movedBytes = moved.bytes

@@ -13,8 +13,7 @@ extension VirtualDisk {
     guard let blockSize = leaf.compactedBlockSize else {
       return try planTrimming(choice, free, monitor)
     }
-    let blocks = (leaf.virtualSize + blockSize - 1) / blockSize
-    var survey = CompactionSurvey(self, choice, free, blockSize: blockSize, blocks: blocks)
+    var survey = CompactionSurvey(self, choice, free, blockSize: blockSize)
     try survey.run(monitor)
     var plan = survey.plan
     if choice.trims { try survey.addTrimmedPieces(to: &plan, monitor) }
@@ -34,19 +33,17 @@ struct CompactionSurvey {
   let choice: CompactionChoice
   var free: FreeRanges
   let blockSize: UInt64
-  let blocks: UInt64
   let reader = VirtualDisk.ZeroReader()
   var plan: CompactionPlan
 
   init(
-    _ disk: VirtualDisk, _ choice: CompactionChoice, _ free: FreeRanges, blockSize: UInt64, blocks: UInt64
+    _ disk: VirtualDisk, _ choice: CompactionChoice, _ free: FreeRanges, blockSize: UInt64
   ) {
     self.disk = disk
     self.choice = choice
     self.free = free
     self.blockSize = blockSize
-    self.blocks = blocks
-    plan = CompactionPlan(choice, blocks: blocks)
+    plan = CompactionPlan(choice, blockSize: blockSize, diskSize: disk.leaf.virtualSize)
   }
 
   mutating func run(_ monitor: CompactionMonitor) throws(ImageError) {

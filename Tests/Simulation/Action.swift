@@ -32,6 +32,8 @@ package enum Action: Sendable, Equatable, Codable {
   case dropPoint(Int)
   /// A clean close; another program, which knows nothing of tracking, writes; and opened anew.
   case foreignWrite(offset: Int, length: Int)
+  /// A clean close and a compaction; `mode` 0 to 4, the range is what a file system would say to be free.
+  case compact(mode: Int, offset: Int, length: Int)
   /// Reads the chain from one of the parents on; 0: the leaf's.
   case readParent(depth: Int, offset: Int, length: Int)
 }
@@ -67,6 +69,8 @@ package struct Step: Sendable, Equatable, Codable, CustomStringConvertible {
     case .dropPoint(let place): "drop a point (\(place))"
     case .foreignWrite(let offset, let length):
       "close cleanly, another program writes \(length) bytes at \(offset), open anew"
+    case .compact(let mode, let offset, let length):
+      "close cleanly and compact in mode \(mode), with \(length) bytes free at \(offset)"
     case .readParent(let depth, let offset, let length):
       "read \(length) bytes at \(offset) of parent \(depth)"
     }

@@ -108,6 +108,64 @@ extension CrashHistory {
           "garbage-bits-during-close", kind, prelude: [.write(block, 512)], start: .garbageBits,
           [.write(4096, 512), .finishWhileWriting(2 * block + 1024, 512), .finish]))
     }
+    if !(kind.isVHD && kind.isFixed) { all += compactions(kind) }
+    return all
+  }
+
+  /// Each way in which blocks give up their room, or move.
+  private static func compactions(_ kind: ChainKind) -> [CrashHistory] {
+    let block = blockSize(kind)
+    let size = 13 * block / 2
+    let filled: [CrashStep] = (0..<6).map { .write($0 * block + 4096, 16384) } + [.write(size - 4096, 4096)]
+    var all = [
+      CrashHistory(
+        "compact-moves", kind, size: size,
+        prelude: filled + [.zeros(4096, 16384), .zeros(2 * block + 4096, 16384)],
+        [
+          .compact(Compacting(4, batch: 1)), .write(block + 4096, 512), .flush, .write(2 * block, 512),
+          .compact(Compacting(4, batch: 8 * block)), .write(0, 1024), .finish,
+        ]),
+      CrashHistory(
+        "compact-many-moves", kind, size: size, prelude: filled + [.zero(0, block), .zero(2 * block, block)],
+        [.compact(Compacting(3, batch: 8 * block)), .reopen, .write(3 * block, 512), .finish]),
+      CrashHistory(
+        "compact-free", kind, size: size, prelude: filled,
+        [
+          .compact(Compacting(1, free: [0..<block, (3 * block)..<(4 * block)], batch: 1)), .write(100, 1000),
+          .flush,
+          .compact(Compacting(0, free: [(block + 8192)..<(2 * block + 10_240)], batch: 4 * block)), .reopen,
+          .write(size - 512, 512), .finish,
+        ]),
+      CrashHistory(
+        "compact-retrim", kind, size: size, prelude: filled,
+        [
+          .compact(Compacting(2, free: [4096..<8192, block..<(2 * block), (size - 2048)..<size])),
+          .write(block, 512),
+          .flush, .compact(Compacting(0, free: [0..<size])), .write(0, 512), .finish,
+        ]),
+      CrashHistory(
+        "compact-and-fail-to-close", kind, size: size, prelude: filled,
+        [
+          .zero(0, block), .compact(Compacting(3, batch: 1)), .reopen, .compact(Compacting(4)), .reopen,
+          .write(0, 512), .flush,
+        ]),
+    ]
+    if kind == .childVHDX || kind == .child4KVHDX {
+      // Whole blocks that need no bitmap come first, so that the bitmap lies among the last.
+      all.append(
+        CrashHistory(
+          "compact-bitmap", kind, size: size,
+          prelude: [
+            .zero(0, 3 * block), .write(0, 4096), .write(block, 4096), .write(2 * block, 8192),
+            .write(3 * block, 4096),
+            .write(4 * block, 4096), .zero(0, 2 * block),
+          ],
+          [
+            .compact(Compacting(3, batch: 1)), .write(5 * block + 4096, 4096), .flush,
+            .zero(3 * block, 3 * block),
+            .compact(Compacting(3, batch: 1)), .write(3 * block + 4096, 4096), .write(0, 4096), .finish,
+          ]))
+    }
     return all
   }
 
@@ -131,7 +189,13 @@ extension CrashHistory {
       case 13..<16:
         let start = place() / block * block
         return .zero(start, min(block, size - start))
-      case 16..<21: return .flush
+      case 16..<20: return .flush
+      case 20 where !(kind.isVHD && kind.isFixed):
+        let free = place() / 4096 * 4096
+        return .compact(
+          Compacting(
+            Int.random(in: 0...4, using: &generator), free: [free..<min(size, free + 2 * block)],
+            batch: Bool.random(using: &generator) ? 1 : 4 * block))
       default: return .finish
       }
     }

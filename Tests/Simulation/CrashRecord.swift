@@ -75,6 +75,21 @@ package struct CrashRecord {
             "\(chain.leaf.pendingCount) changes were not flushed when the clean close returned")
         }
       case .reopen: disk = try chain.open()
+      case .compact(let compacting):
+        if disk.isWriting { try disk.finishWriting() }
+        // What a killed program wrote is made durable first, as by any session.
+        try disk.flush()
+        let (plan, zeroed) = try compacting.plan(disk)
+        for range in zeroed {
+          model.write(
+            [UInt8](repeating: 0, count: range.count), at: window.place(of: range.lowerBound),
+            operation: number)
+        }
+        try compacting.run(plan, disk)
+        guard chain.leaf.pendingCount == 0 else {
+          throw TestFailure("a compaction left changes that were not flushed")
+        }
+        isClosed = true
       }
       if disk.isWriting { isClosed = false }
     }

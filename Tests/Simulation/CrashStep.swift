@@ -10,12 +10,14 @@ package enum CrashStep: Sendable, CustomStringConvertible {
   case finish
   /// The clean close, in the middle of which, right after its first flush, another thread writes.
   case finishWhileWriting(Int, Int)
+  /// A compaction, which closes what was written before.
+  case compact(Compacting)
   /// The process is killed and the image is opened anew. After `flush` or `finish` only.
   case reopen
 
   package var isDurable: Bool {
     switch self {
-    case .flush, .finish, .finishWhileWriting: true
+    case .flush, .finish, .finishWhileWriting, .compact: true
     default: false
     }
   }
@@ -37,6 +39,7 @@ package enum CrashStep: Sendable, CustomStringConvertible {
     case .zero(let offset, let length): "zero \(length) bytes at \(offset)"
     case .flush: "flush"
     case .finish: "close"
+    case .compact(let compacting): "compact \(compacting)"
     case .finishWhileWriting(let offset, let count): "close while \(count) bytes are written at \(offset)"
     case .reopen: "open anew"
     }

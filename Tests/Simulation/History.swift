@@ -113,7 +113,13 @@ private struct StepMaker {
     if shape.isTracked, Int.random(in: 0..<8, using: &generator) == 0 { return tracking() }
     switch Int.random(in: 0..<100, using: &generator) {
     case 0..<57: return change()
-    case 57..<67:
+    case 57..<60:
+      let (offset, length) = range()
+      return step(
+        .compact(
+          mode: Int.random(in: 0...4, using: &generator), offset: offset / 512 * 512,
+          length: min(size, length * Int.random(in: 1...8, using: &generator)) / 512 * 512))
+    case 60..<67:
       let (offset, length) = range()
       return step(.read(offset: offset, length: length))
     case 67..<78: return step(.flush)

@@ -107,6 +107,9 @@ extension Step {
     case .dropPoint(let place) where place > 0: actions = [.dropPoint(0)]
     case .foreignWrite(let offset, let length):
       actions = Step.ranges(offset, length, shape).map { .foreignWrite(offset: $0, length: $1) }
+    case .compact(let mode, let offset, let length):
+      actions = Step.ranges(offset, length, shape).map { .compact(mode: mode, offset: $0, length: $1) }
+      if length > 0 { actions.insert(.compact(mode: mode, offset: 0, length: 0), at: 0) }
     case .flush, .maintain, .kill, .readParent, .point, .dropPoint: break
     }
     return actions.map { Step($0, seed: seed) } + (seed > 9 ? (1...4).map { Step(action, seed: $0) } : [])

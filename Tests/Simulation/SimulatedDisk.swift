@@ -151,6 +151,7 @@ package struct SimulatedDisk {
       isKillToCome = true
       power.last(for: changes)
     case .child(let blockSize, let growth): try makeChild(blockSize: blockSize, growth: growth)
+    case .compact(let mode, let offset, let length): try compact(step.seed, mode, inside(offset, length))
     case .readParent(let depth, let offset, let length): try readParent(depth, offset, length)
     case .point: try makePoint()
     case .dropPoint(let place): try dropPoint(place)
@@ -302,6 +303,27 @@ package struct SimulatedDisk {
     disk = try open(file, tracked: true)
     try startTracking()
     try compareAll("as a new child")
+  }
+
+  private mutating func compact(_ seed: UInt64, _ mode: Int, _ free: Range<Int>) throws {
+    // The program says that it cannot.
+    if shape.isVHD, shape.isFixed, parents.isEmpty { return }
+    let wasWriting = disk.isWriting
+    try disk.finishWriting()
+    if wasWriting { try settle() }
+    let compacting = Compacting(
+      mode, free: free.isEmpty ? [] : [free], batch: shape.blockSize * Int(1 + seed % 4))
+    let (plan, zeroed) = try compacting.plan(disk)
+    for range in zeroed {
+      expected.zero(at: range.lowerBound, length: range.count)
+      tracking?.note(range)
+    }
+    let flushes = file.flushCount
+    try compacting.run(plan, disk)
+    guard file.flushCount > flushes else { return }
+    try settle()
+    try validate(try open(RecordedFile(file.contents)), isClosed: true, "compacted")
+    try compareAll("compacted")
   }
 
   private mutating func readParent(_ depth: Int, _ offset: Int, _ length: Int) throws {
