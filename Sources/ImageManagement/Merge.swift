@@ -63,7 +63,8 @@ public final class Merge: Operation {
   ) throws(ImageError) -> Int {
     let own = escaped(chain.paths[0])
     guard chain.hasParent else {
-      throw ImageError(.notSupported, "\(own): is not differencing, so there is nothing that it could be merged into")
+      throw ImageError(
+        .notSupported, "\(own): is not differencing, so there is nothing that it could be merged into")
     }
     guard let path else { return 1 }
     let identity =
@@ -119,12 +120,14 @@ public final class Merge: Operation {
     progress.expect(bytes)
     var fields = [
       ReportField("merged_into", .text(chain.paths[depth])),
-      ReportField("merged_files", .list(item: "merged", chain.paths[..<depth].map { [ReportField("path", .text($0))] })),
+      ReportField(
+        "merged_files", .list(item: "merged", chain.paths[..<depth].map { [ReportField("path", .text($0))] })),
       ReportField("bytes_copied", .number(bytes)),
     ]
     if !orphans.isEmpty {
       fields.append(
-        ReportField("orphaned_files", .list(item: "orphaned", orphans.map { [ReportField("path", .text($0))] })))
+        ReportField(
+          "orphaned_files", .list(item: "orphaned", orphans.map { [ReportField("path", .text($0))] })))
     }
     guard !choices.isDry else { return fields + [ReportField("dry_run", .flag(true))] }
     try merge.run(step)
@@ -138,7 +141,8 @@ public final class Merge: Operation {
       try deleteMergedFiles()
       fields.append(
         ReportField(
-          "deleted_files", .list(item: "deleted", chain.paths[..<depth].map { [ReportField("path", .text($0))] })))
+          "deleted_files",
+          .list(item: "deleted", chain.paths[..<depth].map { [ReportField("path", .text($0))] })))
     }
     return fields
   }

@@ -10,7 +10,8 @@ extension ChainMerge {
       return ImageState.WriteIdentity(fileWriteGUID: .random(), dataWriteGUID: .random())
     }
     guard let recorded = image.parentLocator else {
-      throw ImageError(.notSupported, "\(escaped(image.file.path)): is not differencing, and cannot be merged")
+      throw ImageError(
+        .notSupported, "\(escaped(image.file.path)): is not differencing, and cannot be merged")
     }
     let current = parent.dataWriteGUID
     var wanted = recorded

@@ -52,10 +52,12 @@ package final class ChainMerge: @unchecked Sendable {
   package func check() throws(ImageError) {
     let path = escaped(destination.file.path)
     guard destination.logicalSectorSize == source.logicalSectorSize else {
-      throw ImageError(.notSupported, "\(path): has sectors of another size than \(escaped(source.file.path))")
+      throw ImageError(
+        .notSupported, "\(path): has sectors of another size than \(escaped(source.file.path))")
     }
     if case .raw = destination {
-      throw ImageError(.notSupported, "\(path): is a raw file, into which nothing is merged; convert the child")
+      throw ImageError(
+        .notSupported, "\(path): is a raw file, into which nothing is merged; convert the child")
     }
     guard case .vhd = destination, destination.virtualSize != size else { return }
     throw ImageError(
@@ -142,7 +144,8 @@ package final class ChainMerge: @unchecked Sendable {
           waiting += count
         }
         done += count
-        if waiting >= ChainMerge.commitLength || disk.leaf.wantsCommit || committed + .seconds(5) < clock.now {
+        if waiting >= ChainMerge.commitLength || disk.leaf.wantsCommit || committed + .seconds(5) < clock.now
+        {
           try disk.flush()
           waiting = 0
           committed = clock.now

@@ -11,7 +11,8 @@ extension DiskLibrary {
     let own = try reference(named: image).directory
     guard !path.isEmpty, !path.hasPrefix("/"), !path.utf8.contains(0) else {
       throw ImageError(
-        .invalidParameter, "\"\(escaped(path))\": must be a path relative to the directory of \(escaped(image))")
+        .invalidParameter,
+        "\"\(escaped(path))\": must be a path relative to the directory of \(escaped(image))")
     }
     var target = own.path.split(separator: "/").map(String.init)
     for step in path.split(separator: "/") where step != "." {
@@ -29,13 +30,16 @@ extension DiskLibrary {
     }
     throw ImageError(
       .accessDenied,
-      "\"\(escaped(path))\": leads out of the directories that this mount may use; name its directory with --parents")
+      "\"\(escaped(path))\": leads out of the directories that this mount may use; name its directory with --parents"
+    )
   }
 
   /// Which file a user's own path means; links are followed. Waits. Errors: the system's.
   public static func identity(ofUserPath path: String) throws(ImageError) -> FileIdentity {
     let reference = try ImageReference(userPath: path)
-    guard let stamp = reference.stamp else { throw ImageError(.fileNotFound, "\(escaped(path)): is not there") }
+    guard let stamp = reference.stamp else {
+      throw ImageError(.fileNotFound, "\(escaped(path)): is not there")
+    }
     return stamp.identity
   }
 }

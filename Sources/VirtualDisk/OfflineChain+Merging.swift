@@ -31,7 +31,8 @@ extension ImageDirectory {
   fileprivate func remove(_ name: String, mayBeMissing: Bool) throws(ImageError) {
     func failure(_ code: Int32) -> ImageError {
       let cause = Errno(rawValue: code)
-      return ImageError(errno: cause, "\(escaped(absolutePath(name))): cannot be removed: \(cause.description)")
+      return ImageError(
+        errno: cause, "\(escaped(absolutePath(name))): cannot be removed: \(cause.description)")
     }
     // By its folder's own descriptor, because unlinkat follows links in the middle of a path.
     var folder = descriptor

@@ -1,3 +1,4 @@
+import ChangeTracking
 import Storage
 
 extension VirtualDisk {
@@ -23,7 +24,11 @@ extension VirtualDisk {
     let couldCut = plan.choice.moves && plan.packing.fileSize < fileSize
     // Where nothing is to be done, no byte changes.
     guard needsSession || couldCut else { return CompactionOutcome() }
-    try tracking.beginWriting(leaf, keepsContents: !plan.changesContents)
+    // The contents' id stays where the contents do: children go by it.
+    let kept = plan.changesContents ? nil : leaf.writeIdentity
+    try tracking.beginWriting(
+      leaf,
+      as: kept.map { ImageState.WriteIdentity(fileWriteGUID: .random(), dataWriteGUID: $0.dataWriteGUID) })
     let outcome: CompactionOutcome
     do throws(ImageError) {
       outcome = try compactInSession(plan, batch, monitor)
