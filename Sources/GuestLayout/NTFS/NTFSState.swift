@@ -25,7 +25,7 @@ extension NTFSFileTable {
       throw .damaged("$LogFile is missing")
     }
     let start = try bytes(of: log, at: 0, count: Int(min(log.size, 65536)), "$LogFile")
-    if start.allSatisfy({ $0 == 0xFF }) { return }
+    if start == [UInt8](repeating: 0xFF, count: start.count) { return }
     guard start.starts(with: "RSTR".utf8) else { throw .dirty("its log is in no known state") }
     let pageSize = start.little(UInt32.self, at: 0x10)
     guard (512...65536).contains(pageSize), pageSize.nonzeroBitCount == 1, UInt64(pageSize) * 2 <= log.size
