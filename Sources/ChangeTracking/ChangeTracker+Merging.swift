@@ -17,7 +17,9 @@ extension ChangeTracker {
       guard failure == nil else { return }
       let slots = state.withLock { Array($0.directory.open.values) }
       // Each entry by itself: one that a power cut leaves only says too much.
-      for slot in slots { try state.withLock { (state) throws(ImageError) in try state.writeEntry(0, slot, file) } }
+      for slot in slots {
+        try state.withLock { (state) throws(ImageError) in try state.writeEntry(0, slot, file) }
+      }
       // Before a header says how many there are.
       try flushRecord()
       state.withLock { state in

@@ -143,7 +143,8 @@ public struct MergedRecord {
 extension RecordContents {
   /// Copies the blocks of changes under the points' new intervals, which begin with `first`; what is known of whole
   /// regions goes to interval `extra`.
-  fileprivate func copyBlocks(to writer: inout RecordWriter, first: UInt32, extra: UInt32) throws(ImageError) {
+  fileprivate func copyBlocks(to writer: inout RecordWriter, first: UInt32, extra: UInt32) throws(ImageError)
+  {
     let page = BitmapBlock()
     var regions = presumed ?? RegionMarks(header)
     for block in blocks {

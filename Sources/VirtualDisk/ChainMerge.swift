@@ -109,6 +109,10 @@ package final class ChainMerge: @unchecked Sendable {
         try record(
           MergedRecord.Held(held.offset..<(held.offset + held.length), level: depth - held.depth))
       }
+      // A larger destination is cut to the source's size, which changes what lies behind.
+      if size < destination.virtualSize {
+        try record(MergedRecord.Held(size..<destination.virtualSize, level: depth))
+      }
     }
   }
 

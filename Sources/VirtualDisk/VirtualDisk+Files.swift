@@ -65,6 +65,18 @@ extension VirtualDisk {
   }
 }
 
+extension ChainMerge {
+  /// A merge of files that are open already, leaf first, and their records, where they have some.
+  package convenience init(files: [HostFile], into depth: Int, records: [GivenTracking?]) throws(ImageError) {
+    let directory = try ImageDirectory("/")
+    var images: [SharedImage] = []
+    for file in files {
+      images.append(SharedImage(ImageReference(directory: directory, name: file.path), try Layer(file)))
+    }
+    self.init(images, into: depth, trackings: records.map { $0?.tracking ?? DiskTracking(.none, .init()) })
+  }
+}
+
 /// A tracking file that is open already, for a disk of such files.
 package struct GivenTracking: Sendable {
   let tracking: DiskTracking

@@ -10,7 +10,8 @@ struct CrashCommand: ParsableCommand {
     abstract:
       "Tries the states that power cuts could leave of images, and ends at the first that is not sound.",
     discussion: """
-      First the purposeful histories on every kind of chain, then random ones until the time is over. A failure \
+      First the purposeful histories on every kind of chain, tracked disks and merges, then random ones until the time is \
+      over (random merges with --history random-merge). A failure \
       names the history, its seed, the epoch (what happened between two flushes) and which changes of it were kept.
       """)
 
@@ -44,6 +45,7 @@ struct CrashCommand: ParsableCommand {
     var trial = CrashTrial(budget)
     trial.onlyEpoch = epoch
     var tracked = TrackedCrash(mostStates: fixed ? 200 : 4000)
+    var merges = MergeCrash(states: fixed ? 2 : 8)
     if budget.qemuEvery > 0 { trial.judge = try QEMUJudge() }
     let start = CrashCommand.seconds
     let kinds = kind.map { [$0] } ?? ChainKind.allCases
@@ -59,6 +61,17 @@ struct CrashCommand: ParsableCommand {
           for child in [false, true] where !(child && shape.isFixed) { try tracked.run(shape, child: child) }
         }
       }
+      if history == nil || history == "merge" {
+        for shape in MergeCrash.shapes { try merges.run(shape, seed: seed) }
+      }
+      if history == "random-merge" {
+        let end = start + minutes * 60
+        var number = seed
+        while CrashCommand.seconds < end {
+          try merges.run(MergeShape.random(seed: number), seed: number)
+          number += 1
+        }
+      }
       if history == "random" {
         for kind in kinds { try run(.random(kind, seed: seed), &trial) }
       } else if !fixed, history == nil {
@@ -72,14 +85,15 @@ struct CrashCommand: ParsableCommand {
       }
     } catch let failure as TestFailure {
       print(failure)
-      print("FAILED after \(tracked.totals)")
+      print("FAILED after \(tracked.totals); \(merges.totals)")
       throw ExitCode.failure
     } catch let failure as CrashFailure {
       print(failure)
       print("FAILED after \(trial.totals), \(Int(CrashCommand.seconds - start)) s")
       throw ExitCode.failure
     }
-    print("sound: \(trial.totals); \(tracked.totals), \(Int(CrashCommand.seconds - start)) s")
+    print(
+      "sound: \(trial.totals); \(tracked.totals); \(merges.totals), \(Int(CrashCommand.seconds - start)) s")
   }
 
   private func run(_ history: CrashHistory, _ trial: inout CrashTrial) throws {
