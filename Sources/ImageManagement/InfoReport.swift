@@ -42,6 +42,7 @@ public struct InfoReport: Sendable {
         ReportField("state", .text(entry.operation != nil ? "busy" : entry.isOnline ? "online" : "offline")))
       fields.append(ReportField("read_only", .flag(entry.readOnlyReason != nil)))
       if let reason = entry.readOnlyReason { fields.append(ReportField("reason", .text(reason))) }
+      if let name = entry.validOnlyBelow { fields.append(ReportField("valid_only_below", .text(name))) }
       fields += facts.stateFields
       if let tracking { fields.append(ReportField("tracking", .text(tracking.rawValue))) }
     case .failure(let error):

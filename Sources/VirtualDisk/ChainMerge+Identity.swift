@@ -66,6 +66,14 @@ extension Layer {
   }
 }
 
+extension Layer {
+  /// Which image was merged past this file, if one was.
+  var mergeSource: MergeSource? {
+    guard case .vhdx(let image) = self, let locator = image.parentLocator else { return nil }
+    return MergeSource(locator)
+  }
+}
+
 /// Of which image the content was merged past a file: that file, and those between the two, are of use only below it.
 ///
 /// It stands in the parent locator of the destination's child, beside the keys that the format defines, which other

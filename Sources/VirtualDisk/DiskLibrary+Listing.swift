@@ -16,10 +16,12 @@ public struct ImageEntry: Sendable {
   public let isOnline: Bool
   /// The operation that has it to itself, as `job 7 (compact)`.
   public let operation: String?
+  /// The image that was merged past this one into a file below: only in its chain this file is of use.
+  public let validOnlyBelow: String?
 
   public init(
     name: String, path: String, identity: FileIdentity, facts: Result<ImageFacts, ImageError>,
-    readOnlyReason: String?, isOnline: Bool, operation: String? = nil
+    readOnlyReason: String?, isOnline: Bool, operation: String? = nil, validOnlyBelow: String? = nil
   ) {
     self.name = name
     self.path = path
@@ -28,6 +30,7 @@ public struct ImageEntry: Sendable {
     self.readOnlyReason = readOnlyReason
     self.isOnline = isOnline
     self.operation = operation
+    self.validOnlyBelow = validOnlyBelow
   }
 }
 
@@ -76,7 +79,38 @@ extension DiskLibrary {
       name: reference.name, path: reference.path, identity: identity, facts: inspection.facts,
       readOnlyReason: readOnlyReason(reference, children: children[identity] ?? []),
       isOnline: open.withLock { $0.images[identity] != nil },
-      operation: open.withLock { $0.reserved[identity] })
+      operation: open.withLock { $0.reserved[identity] }, validOnlyBelow: validOnlyBelow(reference))
+  }
+
+  /// The name of an image that was merged past this one, or past one that it stands on, and in whose chain it does not
+  /// stand itself. Waits.
+  private func validOnlyBelow(_ reference: ImageReference) -> String? {
+    var above: [(name: String, identifier: GUID?)] = []
+    var seen: Set<FileIdentity> = []
+    var next: ImageReference? = reference
+    while let image = next, let inspection = inspect(image), seen.insert(inspection.stamp.identity).inserted,
+      seen.count <= ChainBuilder.maximumDepth
+    {
+      above.append((image.name, inspection.identifierForChildren))
+      if let source = inspection.mergeSource,
+        !above.contains(where: { $0.name == source.name || $0.identifier == source.identity })
+      {
+        return source.name
+      }
+      next = parent(of: image, inspection)
+    }
+    return nil
+  }
+
+  /// The file that an image means by its parent, where it is to be found. Waits.
+  private func parent(of child: ImageReference, _ inspection: Inspection) -> ImageReference? {
+    guard let recorded = inspection.recordedParent else { return nil }
+    return search.candidates(recorded, child: child).first { candidate in
+      guard let stamp = candidate.stamp, stamp.identity != inspection.stamp.identity,
+        let identifier = inspect(candidate)?.identifierForChildren
+      else { return false }
+      return recorded.identifiers.contains(identifier)
+    }
   }
 
   /// The files of an image's chain, leaf first, each with what is known of it; the last has the error if the chain

@@ -1,0 +1,65 @@
+import TestSupport
+import Testing
+
+@Suite("What cannot be merged, and says why")
+struct MergeTests {
+  let directory: TemporaryDirectory
+
+  init() throws {
+    directory = try TemporaryDirectory()
+    try Vhdfs.create(directory.file("root.vhdx"), ["--size", "16M"])
+    try Vhdfs.create(directory.file("child.vhdx"), ["--parent", directory.file("root.vhdx")])
+    try Vhdfs.create(directory.file("leaf.vhdx"), ["--parent", directory.file("child.vhdx")])
+    try Vhdfs.create(directory.file("stranger.vhdx"), ["--size", "16M"])
+  }
+
+  private func sums() throws -> [String] {
+    try names(in: directory.path).sorted().map { try "\($0) \(sha256(ofFile: directory.file($0)))" }
+  }
+
+  private func expect(_ status: Int32, _ words: [String], _ parts: String...) throws {
+    let before = try sums()
+    let result = try Vhdfs.run(["merge"] + words)
+    #expect(result.status == status, "\(result.summary)")
+    #expect(result.output.isEmpty)
+    for part in parts { #expect(result.errors.contains(part), "\(result.errors)") }
+    #expect(try sums() == before)
+  }
+
+  @Test func whatHasNoParentIs12() throws {
+    try expect(12, [directory.file("root.vhdx")], "root.vhdx: is not differencing")
+  }
+
+  @Test func whatIsNoAncestorIs15() throws {
+    try expect(
+      15, [directory.file("leaf.vhdx"), "--into", directory.file("stranger.vhdx")], "stranger.vhdx",
+      "child.vhdx", "root.vhdx")
+    try expect(15, [directory.file("leaf.vhdx"), "--into", directory.file("leaf.vhdx")], "leaf.vhdx")
+  }
+
+  @Test func aMissingFileIs21() throws {
+    try expect(21, [directory.file("none.vhdx")], "none.vhdx")
+    try expect(21, [directory.file("leaf.vhdx"), "--into", directory.file("none.vhdx")], "none.vhdx")
+    try runChecked(["rm", directory.file("root.vhdx")])
+    try expect(21, [directory.file("leaf.vhdx")], "root.vhdx")
+  }
+
+  @Test func aChildOfTheImageThatWouldBeLostIs17() throws {
+    try expect(17, [directory.file("child.vhdx"), "--delete"], "leaf.vhdx", "relink")
+  }
+
+  @Test func aDryRunChangesNothing() throws {
+    let before = try sums()
+    let output = try Vhdfs.runChecked(["merge", directory.file("leaf.vhdx"), "--dry-run"])
+    #expect(output.contains("merged_into \(directory.file("child.vhdx"))\n"))
+    #expect(output.contains("bytes_copied 0\n") && output.contains("dry_run 1\n"), "\(output)")
+    #expect(try sums() == before)
+  }
+
+  @Test func jsonNamesTheSameFacts() throws {
+    let output = try Vhdfs.runChecked(["merge", directory.file("leaf.vhdx"), "--json", "--delete"])
+    #expect(output.contains("\"merged_into\": \"\(directory.file("child.vhdx"))\""), "\(output)")
+    #expect(output.contains("\"deleted_files\""), "\(output)")
+    #expect(try names(in: directory.path).sorted() == ["child.vhdx", "root.vhdx", "stranger.vhdx"])
+  }
+}

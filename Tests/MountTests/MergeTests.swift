@@ -1,0 +1,223 @@
+import Glibc
+import TestSupport
+import Testing
+
+extension MountTests {
+  /// Chains that are written through the mount, merged, and read by programs that are not ours.
+  @Suite(.requiresPrograms("qemu-img", "7z", "vhdimount"))
+  struct MergeTests {
+    static let roots: [ImageKind] = [
+      ImageKind(format: "vhdx", kind: .dynamic, blockSize: "2M"),
+      ImageKind(format: "vhdx", kind: .dynamic, blockSize: "32M"),
+      ImageKind(format: "vhdx", kind: .fixed, blockSize: "1M"),
+      ImageKind(format: "vhdx", kind: .dynamic, blockSize: "2M", sectorSize: 4096),
+      ImageKind(format: "vhd", kind: .dynamic, blockSize: "2M"),
+      ImageKind(format: "vhd", kind: .dynamic, blockSize: "512K"),
+      ImageKind(format: "vhd", kind: .fixed),
+    ]
+
+    /// Makes a chain of so many files, `0.` the root, each written at random; answers what each reads as.
+    static func makeChain(
+      _ workspace: Workspace, _ root: ImageKind, count: Int, megabytes: Int = 24, options: [String] = []
+    ) throws -> [DiskModel] {
+      var model = DiskModel(size: megabytes << 20)
+      var models: [DiskModel] = []
+      var child = root
+      child.kind = .differencing
+      if root.format == "vhd", child.blockSize == nil { child.blockSize = "2M" }
+      for level in 0..<count {
+        let name = "\(level).\(root.format)"
+        try Vhdfs.create(
+          workspace.image(name),
+          level == 0
+            ? root.options(size: "\(megabytes)M")
+            : child.options(size: "", parent: workspace.image("\(level - 1).\(root.format)")))
+        let mount = try VhdfsMount([workspace.images], at: workspace.mountPoint, options, keeping: workspace)
+        try write(mount.file(name), &model, seed: UInt64(level * 10 + 1), changes: level == 0 ? 30 : 12)
+        if !options.isEmpty {
+          #expect(mkdir(mount.file(name, "points/one"), 0o777) == 0)
+          try write(mount.file(name), &model, seed: UInt64(level * 10 + 2), changes: 5)
+        }
+        try mount.unmount()
+        models.append(model)
+      }
+      return models
+    }
+
+    static func write(_ path: String, _ model: inout DiskModel, seed: UInt64, changes: Int) throws {
+      let file = try OpenFile(path, O_RDWR)
+      var workload = SeededWorkload(seed: seed)
+      let difference = try workload.run(changes, on: file, &model)
+      #expect(difference == nil, "a read while writing gave other bytes")
+    }
+
+    @Test("A chain of 6 into its root: the root is the child, by others' word", arguments: roots)
+    func intoTheRoot(root: ImageKind) throws {
+      let workspace = try Workspace()
+      let models = try MergeTests.makeChain(workspace, root, count: 6)
+      var child = root
+      child.kind = .differencing
+      // The child, before.
+      try Oracles.compare(workspace.image("5.\(root.format)"), child, with: models[5])
+      let output = try Vhdfs.runChecked(
+        ["merge", workspace.image("5.\(root.format)"), "--into", workspace.image("0.\(root.format)")])
+      #expect(output.hasPrefix("merged_into \(workspace.image("0.\(root.format)"))\n"), "\(output)")
+      try Oracles.compare(workspace.image("0.\(root.format)"), root, with: models[5])
+      // The child still is what it was, through the chain.
+      try Oracles.compare(workspace.image("5.\(root.format)"), child, with: models[5])
+    }
+
+    @Test("A chain of 6 into its middle: below nothing changes", arguments: roots)
+    func intoTheMiddle(root: ImageKind) throws {
+      let workspace = try Workspace()
+      let models = try MergeTests.makeChain(workspace, root, count: 6)
+      var child = root
+      child.kind = .differencing
+      try Vhdfs.runChecked(
+        ["merge", workspace.image("4.\(root.format)"), "--into", workspace.image("2.\(root.format)")])
+      try Oracles.compare(workspace.image("2.\(root.format)"), child, with: models[4])
+      try Oracles.compare(workspace.image("0.\(root.format)"), root, with: models[0])
+      let mount = try workspace.mount("-r")
+      for (level, model) in [(0, 0), (1, 1), (2, 4), (4, 4), (5, 5)] {
+        let difference = try models[model].firstDifference(inFile: mount.file("\(level).\(root.format)"))
+        #expect(difference == nil, "\(level)")
+      }
+      if root.isVHDX {
+        #expect(try mount.fact("valid_only_below", of: "3.vhdx") == "4.vhdx")
+        for level in [0, 1, 2, 4, 5] {
+          #expect(try mount.fact("valid_only_below", of: "\(level).vhdx") == nil)
+        }
+      }
+      try mount.unmount()
+    }
+
+    @Test("A sibling is named, and nothing is changed; unless forced", arguments: [roots[0], roots[4]])
+    func siblings(root: ImageKind) throws {
+      let workspace = try Workspace()
+      let models = try MergeTests.makeChain(workspace, root, count: 4)
+      let format = root.format
+      var child = root
+      child.kind = .differencing
+      for parent in [0, 2] {
+        try Vhdfs.create(
+          workspace.image("other\(parent).\(format)"),
+          child.options(size: "", parent: workspace.image("\(parent).\(format)")))
+      }
+      let sums = try MergeTests.sums(workspace)
+      let words = ["merge", workspace.image("3.\(format)"), "--into", workspace.image("0.\(format)")]
+      let refused = try Vhdfs.run(words)
+      #expect(refused.status == 17, "\(refused.summary)")
+      #expect(refused.errors.contains("other0.\(format)") && refused.errors.contains("other2.\(format)"))
+      #expect(!refused.errors.contains("/1.\(format)"), "\(refused.errors)")
+      #expect(try MergeTests.sums(workspace) == sums)
+      let forced = try Vhdfs.runChecked(words + ["--force"])
+      #expect(forced.contains("orphaned_files 2\n"), "\(forced)")
+      try Oracles.compare(workspace.image("0.\(format)"), root, with: models[3])
+      if root.isVHDX {
+        let orphan = try Vhdfs.run(["info", "--chain", workspace.image("other0.vhdx")])
+        #expect(orphan.output.contains("state error"), "\(orphan.summary)")
+      }
+    }
+
+    /// SHA-256 of every image, by name.
+    static func sums(_ workspace: Workspace) throws -> [String] {
+      try names(in: workspace.images).sorted().map { try "\($0) \(sha256(ofFile: workspace.image($0)))" }
+    }
+
+    @Test("delete removes what was merged; relink keeps the image's own children")
+    func deleteAndRelink() throws {
+      let workspace = try Workspace()
+      let models = try MergeTests.makeChain(workspace, MergeTests.roots[0], count: 5, options: ["--track"])
+      // 4 is a child of 3, which is to go.
+      let words = ["merge", workspace.image("3.vhdx"), "--into", workspace.image("1.vhdx"), "--delete"]
+      let sums = try MergeTests.sums(workspace)
+      let refused = try Vhdfs.run(words)
+      #expect(refused.status == 17 && refused.errors.contains("4.vhdx"), "\(refused.summary)")
+      #expect(try MergeTests.sums(workspace) == sums)
+      let output = try Vhdfs.runChecked(words + ["--relink"])
+      #expect(output.contains("relinked \(workspace.image("4.vhdx"))\n"), "\(output)")
+      let left = try names(in: workspace.images).sorted()
+      #expect(
+        left == [
+          "0.vhdx", "0.vhdx.tracking", "1.vhdx", "1.vhdx.tracking", "4.vhdx", "4.vhdx.tracking",
+        ])
+      let mount = try workspace.mount("-r")
+      for level in [0, 4] {
+        let difference = try models[level].firstDifference(inFile: mount.file("\(level).vhdx"))
+        #expect(difference == nil, "\(level)")
+      }
+      #expect(try models[3].firstDifference(inFile: mount.file("1.vhdx")) == nil)
+      #expect(try mount.fact("parent_path", of: "4.vhdx") == workspace.image("1.vhdx"))
+      try mount.unmount()
+      try Oracles.compare(
+        workspace.image("4.vhdx"), ImageKind(format: "vhdx", kind: .differencing, blockSize: "2M"),
+        with: models[4])
+    }
+
+    @Test("Points answer on the parent as they did on the child", arguments: [roots[0], roots[4]])
+    func points(root: ImageKind) throws {
+      let workspace = try Workspace()
+      let models = try MergeTests.makeChain(workspace, root, count: 3, options: ["--track"])
+      let format = root.format
+      func answer(_ level: Int, _ limit: String) throws -> [Range<UInt64>] {
+        let text = try Vhdfs.runChecked(["changes", "--limit", limit, workspace.image("\(level).\(format)")])
+        return try TrackingTests.ranges(text, of: UInt64(models[0].size))
+      }
+      func ids(_ level: Int) throws -> [String] {
+        try Vhdfs.runChecked(["point", "list", workspace.image("\(level).\(format)")]).split(separator: "\n")
+          .compactMap { $0.split(separator: " ").first { $0.hasPrefix("vhdfs:") }.map(String.init) }
+      }
+      let own = try #require(try ids(0).first)
+      let middle = try #require(try ids(1).first)
+      let moved = try #require(try ids(2).first)
+      let before = try answer(2, moved)
+      #expect(!before.isEmpty)
+      try Vhdfs.runChecked([
+        "merge", workspace.image("2.\(format)"), "--into", workspace.image("0.\(format)"),
+      ])
+      #expect(try ids(0) == [own, middle, moved])
+      #expect(try answer(0, moved) == before)
+      // What the child's own record says stays as well.
+      #expect(try answer(2, moved) == before)
+      let since = try answer(0, own)
+      #expect(try answer(0, middle).allSatisfy { range in since.contains { $0.contains(range.lowerBound) } })
+      let held = try answer(1, "parent") + answer(2, "parent")
+      #expect(
+        held.allSatisfy { range in
+          since.contains { $0.lowerBound <= range.lowerBound && $0.upperBound >= range.upperBound }
+        })
+    }
+
+    @Test("A child that is larger or smaller than its parent", arguments: ["30M", "20M", "200G"])
+    func sizes(size: String) throws {
+      let workspace = try Workspace()
+      var model = try MergeTests.makeChain(workspace, MergeTests.roots[0], count: 1)[0]
+      try Vhdfs.create(
+        workspace.image("1.vhdx"), ["--parent", workspace.image("0.vhdx"), "--size", size])
+      let mount = try workspace.mount()
+      let bytes = Int(try mount.fact("virtual_size", of: "1.vhdx") ?? "") ?? 0
+      if bytes < 1 << 30 {
+        model = DiskModel(
+          bytes: Array(model.bytes.prefix(bytes)) + [UInt8](repeating: 0, count: max(0, bytes - model.size)))
+      }
+      var other = model
+      try MergeTests.write(mount.file("1.vhdx"), &other, seed: 9, changes: 10)
+      let file = try OpenFile(mount.file("1.vhdx"), O_RDWR)
+      let last = pattern(seed: 8, count: 5000)
+      try file.write(last, at: UInt64(bytes - 5000))
+      if bytes < 1 << 30 { other.write(last, at: bytes - 5000) }
+      _ = consume file
+      try mount.unmount()
+      try Vhdfs.runChecked(["merge", workspace.image("1.vhdx")])
+      if bytes < 1 << 30 {
+        try Oracles.compare(workspace.image("0.vhdx"), MergeTests.roots[0], with: other)
+      } else {
+        let again = try workspace.mount("-r")
+        #expect(try OpenFile(again.file("0.vhdx")).read(at: UInt64(bytes - 5000), count: 6000) == last)
+        try again.unmount()
+        let check = try run(["qemu-img", "check", "-f", "vhdx", workspace.image("0.vhdx")])
+        #expect(check.succeeded, "\(check.summary)")
+      }
+    }
+  }
+}
