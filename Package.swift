@@ -83,7 +83,8 @@ let package = Package(
     .executableTarget(
       name: "vhdfs",
       dependencies: [
-        "Storage", "VHD", "VHDX", "ChangeTracking", "VirtualDisk", "ImageManagement", "MountedView",
+        "LinuxSystem", "Storage", "VHD", "VHDX", "ChangeTracking", "VirtualDisk", "ImageManagement",
+        "MountedView",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
         .product(name: "SystemPackage", package: "swift-system"),

@@ -60,7 +60,7 @@ extension Server {
 
   /// Waits.
   private func take(_ line: String, _ exchange: OpenExchange) throws(ImageError) {
-    if exchange.file == .cancel { return try cancelJob(of: exchange.image) }
+    if exchange.file == .cancel { return try cancelJob(of: exchange.image, line) }
     // What a program writes behind its line to end it.
     if line.isEmpty { return }
     guard tree.isPresent(exchange.image) else {

@@ -38,10 +38,16 @@ extension Server {
 
   /// Asks the image's job to end at its next safe point, and does not wait for that.
   ///
+  /// - Parameter line: `job=ID` means that job and no other; anything else whichever there is.
+  ///
   /// Errors: `.invalidState` when there is none.
-  func cancelJob(of image: ImageView) throws(ImageError) {
-    guard let job = jobs.underway(on: image.name), job.cancel() else {
-      throw ImageError(.invalidState, "\(escaped(image.name)): no job is running that could be cancelled")
+  func cancelJob(of image: ImageView, _ line: String) throws(ImageError) {
+    let job = jobs.underway(on: image.name)
+    let isMeant = !line.hasPrefix("job=") || job.map { line == "job=\($0.id)" } ?? false
+    guard let job, isMeant, job.cancel() else {
+      throw ImageError(
+        .invalidState,
+        "\(escaped(image.name)): \(isMeant ? "no job" : "no such job") is running that could be cancelled")
     }
     log.notice("\(escaped(image.name)): \(job.holder) was asked to end")
   }

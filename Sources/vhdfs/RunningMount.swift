@@ -97,7 +97,7 @@ struct RunningMount {
     }
   }
 
-  private static func contents(of path: FilePath) -> [UInt8]? {
+  static func contents(of path: FilePath) -> [UInt8]? {
     guard let file = try? FileDescriptor.open(path, .readOnly) else { return nil }
     defer { try? file.close() }
     var contents: [UInt8] = []

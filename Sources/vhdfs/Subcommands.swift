@@ -13,5 +13,6 @@ extension VHDFS {
     CreateCommand.self,
     CompactCommand.self,
     MergeCommand.self,
+    JobCommand.self,
   ]
 }
