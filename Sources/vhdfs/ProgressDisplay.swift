@@ -69,7 +69,7 @@ struct ProgressDisplay {
   }
 
   private func bar(_ percent: Int) -> String {
-    let width = 24
+    let width = 16
     let filled = percent * width / 100
     let bar = String(repeating: "#", count: filled) + String(repeating: ".", count: width - filled)
     let number = String(repeating: " ", count: percent < 10 ? 2 : percent < 100 ? 1 : 0) + "\(percent)"
