@@ -45,16 +45,23 @@ final class Farewell: @unchecked Sendable {
         pollfd(fd: events, events: Int16(POLLIN), revents: 0),
       ]
       _ = poll(&descriptors, 2, -1)
+      // Who has connected is told, however soon after that the end comes.
+      while takeNext() {}
       if descriptors[1].revents != 0 { return }
-      // Only this user and root: the sentence names files.
-      let peer = linux_accept_from(socket, geteuid())
-      guard peer >= 0 else { continue }
-      let isTaken = waiting.withLock { waiting in
-        if waiting.count < Farewell.limit { waiting.append(peer) }
-        return waiting.last == peer
-      }
-      if !isTaken { close(peer) }
     }
+  }
+
+  /// Takes the next connection; false when there is none.
+  private func takeNext() -> Bool {
+    // Only this user and root: the sentence names files.
+    let peer = linux_accept_from(socket, geteuid())
+    guard peer >= 0 else { return errno == EACCES || errno == EINTR || errno == ECONNABORTED }
+    let isTaken = waiting.withLock { waiting in
+      if waiting.count < Farewell.limit { waiting.append(peer) }
+      return waiting.last == peer
+    }
+    if !isTaken { close(peer) }
+    return true
   }
 
   func tell(_ failure: ImageError?) {
