@@ -18,7 +18,7 @@ struct BlockDirectory: Sendable {
   /// Slots of the open interval's blocks, by index.
   private(set) var open: [UInt32: UInt32] = [:]
   /// Slots that can be used again.
-  private var free: [UInt32] = []
+  private var free = FreeSlots()
 
   static func encode(index: UInt32, interval: UInt32) -> UInt64 {
     let value = UInt64(index) | UInt64(interval) << 24
@@ -57,14 +57,14 @@ struct BlockDirectory: Sendable {
         end += 1
         let entry = UnsafeRawBufferPointer(page).littleEndian(UInt64.self, at: number * 8)
         guard entry != 0 else {
-          free.append(slot)
+          free.add(slot..<end)
           continue
         }
         guard let (index, interval) = BlockDirectory.decode(entry), interval <= openInterval else {
           throw .damaged(file.path, at: position + UInt64(number * 8), "the directory of changes is damaged")
         }
         if interval < oldest {
-          free.append(slot)
+          free.add(slot..<end)
         } else if interval == openInterval {
           guard open.updateValue(slot, forKey: index) == nil else {
             throw .damaged(file.path, at: position + UInt64(number * 8), "a block of changes is listed twice")
@@ -76,23 +76,22 @@ struct BlockDirectory: Sendable {
       position += TrackingFormat.chunkSize
     }
     ended.sort { $0.key < $1.key }
-    // Lowest first.
-    free.reverse()
+    free.sort()
   }
 
   /// A slot for a new block; nil when the file needs another chunk first.
-  mutating func takeSlot() -> UInt32? { free.popLast() }
+  mutating func takeSlot() -> UInt32? { free.take() }
 
   /// The file has another chunk: number `chunk`, counted from 0.
   mutating func addChunk(_ chunk: UInt32) {
     let first = chunk * UInt32(TrackingFormat.entriesPerChunk)
-    free = (first..<(first + UInt32(TrackingFormat.entriesPerChunk))).reversed() + free
+    free.addLast(first..<(first + UInt32(TrackingFormat.entriesPerChunk)))
   }
 
   var freeCount: Int { free.count }
 
   mutating func addOpen(index: UInt32, slot: UInt32) { open[index] = slot }
-  mutating func giveBack(_ slots: [UInt32]) { free += slots }
+  mutating func giveBack(_ slots: [UInt32]) { for slot in slots { free.add(slot..<(slot + 1)) } }
 
   /// The open interval's blocks are of no more use; answers their slots, which are not free before `giveBack`.
   mutating func removeOpen() -> [UInt32] {
