@@ -123,7 +123,8 @@ let package = Package(
       name: "GuestLayoutTests", dependencies: ["GuestLayout", "Storage", "TestSupport"],
       swiftSettings: settings),
     .testTarget(
-      name: "CorpusTests", dependencies: ["VirtualDisk", "Storage", "TestSupport"], swiftSettings: settings),
+      name: "CorpusTests", dependencies: ["ImageManagement", "VirtualDisk", "Storage", "TestSupport"],
+      swiftSettings: settings),
     .testTarget(
       name: "MountTests", dependencies: ["Kills", "LinuxSystem", "TestSupport", "TestSystem"],
       swiftSettings: settings),

@@ -78,8 +78,6 @@ extension VHDXImage {
       try file.write(UnsafeRawBufferPointer(part), at: place + done)
       done += count
     }
-    // The new table must be whole before the region tables speak of it.
-    try flush()
     var moved = regions.regions
     for index in moved.indices where moved[index].id == RegionTable.blockTableID {
       moved[index].offset = place
@@ -89,7 +87,8 @@ extension VHDXImage {
       byteCount: VHDXFormat.regionTableSize, alignment: 4096)
     defer { table.deallocate() }
     RegionTable.encode(moved, into: table)
-    // Both copies, in one entry: at most 32 pages, of which an entry holds 126.
+    // Both copies, in one entry: at most 32 pages, of which an entry holds 126. The commit flushes before it logs, so that
+    // the new table is whole before the region tables speak of it.
     for offset in VHDXFormat.regionTableOffsets { try putPages(UnsafeRawBufferPointer(table), at: offset) }
     try commit()
   }

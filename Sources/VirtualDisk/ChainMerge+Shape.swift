@@ -39,7 +39,7 @@ extension ChainMerge {
       try step(0)
     }
     if grown.isFixed { try grown.allocateAll(from: old) }
-    try grown.commit()
+    // What was zeroed is committed by this before the size is.
     try grown.replaceMetadata(items)
   }
 

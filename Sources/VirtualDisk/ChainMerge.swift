@@ -32,7 +32,7 @@ package final class ChainMerge: @unchecked Sendable {
   /// Bytes between two looks at whether it is to end; a multiple of every sector.
   static let chunk = 4 << 20
   /// Bytes after which what was copied is made durable, so that a cancel need not wait for more than that.
-  private static let commitLength: UInt64 = 256 << 20
+  private static let commitLength: UInt64 = 128 << 20
 
   init(_ images: [SharedImage], into depth: Int, trackings: [DiskTracking]) {
     self.images = images
@@ -84,21 +84,32 @@ package final class ChainMerge: @unchecked Sendable {
   package func run(_ step: (UInt64) throws(ImageError) -> Void) throws(ImageError) {
     let identity = try announce()
     do throws(ImageError) {
-      let isMerged = try beginDestination(identity)
+      let isMerged = try beginDestination(identity, step)
       try shape(identity, step)
       try copy(step)
       try trackings[depth].finishMerge(destination, isMerged: isMerged)
     } catch {
-      // What was copied is of use to the next run, and none to the chain; the file is left closed where it can be.
-      try? trackings[depth].finishWriting(destination)
+      closeAfterFailure()
       throw error
     }
     try settle(identity)
   }
 
+  /// What was copied is of use to the next run, and none to the chain; the file is left closed where it can be. Where it
+  /// cannot, the record stays that of a killed program, which is never wrong.
+  private func closeAfterFailure() {
+    guard destination.isInSession, (try? destination.finishWriting()) != nil else { return }
+    // The size that was presented may not be the file's yet.
+    guard let found = try? Layer(destination.file) else { return }
+    replaceDestination(found)
+    try? trackings[depth].finishWriting(found)
+  }
+
   // MARK: - Steps
 
-  private func beginDestination(_ identity: ImageState.WriteIdentity) throws(ImageError) -> Bool {
+  private func beginDestination(
+    _ identity: ImageState.WriteIdentity, _ step: (UInt64) throws(ImageError) -> Void
+  ) throws(ImageError) -> Bool {
     var above: [ChangeTracker?] = []
     for level in (0..<depth).reversed() {
       above.append(try trackings[level].countingTracker(images[level].layer))
@@ -106,6 +117,7 @@ package final class ChainMerge: @unchecked Sendable {
     return try trackings[depth].beginMerge(destination, as: identity, size: size, above: above) {
       (record) throws(ImageError) in
       try forEachHeld { (held) throws(ImageError) in
+        try step(0)
         try record(
           MergedRecord.Held(held.offset..<(held.offset + held.length), level: depth - held.depth))
       }

@@ -44,12 +44,19 @@ package final class TakenChild: Sendable {
 }
 
 extension OfflineChain {
-  /// Takes every known child of the leaf. Waits.
+  /// Takes every known child of the leaf, to give it another parent. Waits.
   ///
-  /// Errors: `.inUse` for one that somebody uses; one that may only be read, or cannot be understood.
+  /// Errors: `.inUse` for one that somebody uses; one that may only be read, or cannot be understood; `.notSupported` for a
+  /// VHD, whose header has no copy and no log: a power cut in the middle of changing it would lose the disk.
   package func takeChildrenOfLeaf() throws(ImageError) -> [TakenChild] {
     var taken: [TakenChild] = []
     for reference in library.childReferences(of: images[0].file.identity) {
+      guard case .vhdx = images[0].layer else {
+        throw ImageError(
+          .notSupported,
+          "\(escaped(reference.path)): a VHD is not given another parent in its place; convert it to a new image, or merge "
+            + "it as well")
+      }
       taken.append(try library.take(reference, for: operation))
     }
     return taken

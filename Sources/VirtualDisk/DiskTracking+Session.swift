@@ -34,8 +34,9 @@ extension DiskTracking {
       do throws(ImageError) {
         try leaf.beginWriting(after)
       } catch {
-        // Nothing is written, so the record need not say that something may be.
-        if !leaf.isInSession { try? endSession(record, leaf) }
+        // Nothing is written, so the record need not say that something may be; unless the file has got its new ids, and
+        // only their flush failed.
+        if !leaf.isInSession, leaf.hasItsIdentity { try? endSession(record, leaf) }
         throw error
       }
     }

@@ -99,6 +99,13 @@ extension Layer {
     return ImageState.WriteIdentity(fileWriteGUID: ids.file, dataWriteGUID: ids.data)
   }
 
+  /// Whether the file, read anew, has the ids that are known of it here.
+  var hasItsIdentity: Bool {
+    guard case .vhdx(let image) = self else { return true }
+    guard let now = try? VHDXImage(image.file).writeGUIDs else { return false }
+    return now == image.writeGUIDs
+  }
+
   /// - Parameter identity: what the file's ids become, if it has some and a session begins.
   func beginWriting(_ identity: ImageState.WriteIdentity) throws(ImageError) {
     switch self {

@@ -48,6 +48,38 @@ struct MergeTests {
     try expect(17, [directory.file("child.vhdx"), "--delete"], "leaf.vhdx", "relink")
   }
 
+  @Test func aVHDIsNotGivenAnotherParent() throws {
+    try Vhdfs.create(directory.file("a.vhd"), ["--size", "16M"])
+    for (name, parent) in [("b", "a"), ("c", "b")] {
+      try Vhdfs.create(directory.file("\(name).vhd"), ["--parent", directory.file("\(parent).vhd")])
+    }
+    try expect(12, [directory.file("b.vhd"), "--relink"], "c.vhd", "convert")
+  }
+
+  @Test func anImageInUseIs16() throws {
+    // As QEMU locks what it has open.
+    for name in ["leaf.vhdx", "child.vhdx"] {
+      let holder = try RunningProgram(
+        [
+          "python3", "-c",
+          """
+          import fcntl, os, struct, sys, time
+          fd = os.open(sys.argv[1], os.O_RDWR)
+          for byte in (100, 101, 200, 201, 203):
+            fcntl.fcntl(fd, 37, struct.pack("hhqqi4x", fcntl.F_RDLCK, 0, byte, 1, 0))
+          print("held", flush=True)
+          time.sleep(60)
+          """, directory.file(name),
+        ])
+      defer { holder.signal(9) }
+      let isHeld = eventually(within: 20) {
+        (try? Vhdfs.run(["merge", directory.file("leaf.vhdx"), "--dry-run"]).status) == 16
+      }
+      #expect(isHeld, "\(name)")
+      try expect(16, [directory.file("leaf.vhdx")], name)
+    }
+  }
+
   @Test func aDryRunChangesNothing() throws {
     let before = try sums()
     let output = try Vhdfs.runChecked(["merge", directory.file("leaf.vhdx"), "--dry-run"])

@@ -188,7 +188,7 @@ extension MountTests {
         })
     }
 
-    @Test("A child that is larger or smaller than its parent", arguments: ["30M", "20M", "200G"])
+    @Test("A child that is larger or smaller than its parent", arguments: ["30M", "20M", "400G"])
     func sizes(size: String) throws {
       let workspace = try Workspace()
       var model = try MergeTests.makeChain(workspace, MergeTests.roots[0], count: 1)[0]

@@ -34,6 +34,8 @@ package enum Action: Sendable, Equatable, Codable {
   case foreignWrite(offset: Int, length: Int)
   /// A clean close and a compaction; `mode` 0 to 4, the range is what a file system would say to be free.
   case compact(mode: Int, offset: Int, length: Int)
+  /// A clean close, and the leaf is merged into a parent, which takes its place; 0: its own.
+  case merge(depth: Int)
   /// Reads the chain from one of the parents on; 0: the leaf's.
   case readParent(depth: Int, offset: Int, length: Int)
 }
@@ -71,6 +73,7 @@ package struct Step: Sendable, Equatable, Codable, CustomStringConvertible {
       "close cleanly, another program writes \(length) bytes at \(offset), open anew"
     case .compact(let mode, let offset, let length):
       "close cleanly and compact in mode \(mode), with \(length) bytes free at \(offset)"
+    case .merge(let depth): "close cleanly and merge into parent \(depth)"
     case .readParent(let depth, let offset, let length):
       "read \(length) bytes at \(offset) of parent \(depth)"
     }

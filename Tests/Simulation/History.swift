@@ -133,6 +133,12 @@ private struct StepMaker {
     default:
       if depth < latestDepth, Bool.random(using: &generator) { return child() }
       guard depth > 0 else { return step(.flush) }
+      if Int.random(in: 0..<3, using: &generator) == 0 {
+        let into = Int.random(in: 0..<depth, using: &generator)
+        // The destination's own blocks are of another size; that of the places that are chosen need not be right.
+        depth -= into + 1
+        return step(.merge(depth: into))
+      }
       let (offset, length) = range()
       return step(
         .readParent(depth: Int.random(in: 0..<depth, using: &generator), offset: offset, length: length))

@@ -324,7 +324,7 @@ package final class MergeRun {
   private let boot: GUID
   let power = PowerSupply()
 
-  init(_ chain: MergeChain, _ state: MergeState) {
+  package init(_ chain: MergeChain, _ state: MergeState) {
     self.chain = chain
     boot = state.boot
     files = zip(state.files, state.modified).map { RecordedFile($0, modified: $1) }
@@ -367,7 +367,7 @@ package final class MergeRun {
   }
 
   /// Does it all, or until the power ends or `step` throws.
-  func run(_ step: (UInt64) throws(ImageError) -> Void = { _ in }) throws(ImageError) {
+  package func run(_ step: (UInt64) throws(ImageError) -> Void = { _ in }) throws(ImageError) {
     let shape = chain.shape
     var options = TrackingOptions()
     options.isSoleWriter = shape.isSoleWriter
@@ -381,7 +381,7 @@ package final class MergeRun {
   }
 
   /// As a program finds it that is started when this one was killed.
-  var state: MergeState {
+  package var state: MergeState {
     MergeState(
       files: files.map(\.contents), modified: files.map(\.modified), records: currentRecords.map(\.contents),
       boot: boot)

@@ -79,6 +79,51 @@ package struct MergeCrash {
     return false
   }
 
+  /// Merges during which the host fails: once or for good, from each operation on that one of the files is asked for.
+  package mutating func runFaults(_ shape: MergeShape, seed: UInt64, every: Int = 1) throws {
+    let chain = try MergeChain(shape, seed: seed)
+    for fault in MergeCrash.faults {
+      for place in 0...chain.depth where place == 0 || place >= chain.depth - 1 {
+        var number = 0
+        while try fail(chain, fault, place, number, seed: seed) { number += every }
+      }
+    }
+  }
+
+  private static let faults = [
+    FaultKind([.read], .ioError), FaultKind([.write, .resize, .punch, .reserve, .flush], .ioError),
+    FaultKind([.write, .resize, .punch, .reserve, .flush], .ioError, lasts: true),
+    FaultKind([.write, .resize, .punch, .reserve], .noSpace, lasts: true), FaultKind([.flush], .noSpace),
+    FaultKind([.write], .ioError, isHalf: true),
+  ]
+
+  /// False when the merge came to its end without the fault.
+  private mutating func fail(
+    _ chain: MergeChain, _ fault: FaultKind, _ place: Int, _ number: Int, seed: UInt64
+  ) throws -> Bool {
+    let run = MergeRun(chain, chain.start)
+    run.files[place].follow(fault.plan(number))
+    let what = "\(chain.shape), seed \(seed), \(fault), file \(place), operation \(number)"
+    var failure: ImageError?
+    do throws(ImageError) { try run.run() } catch { failure = error }
+    guard run.files[place].failedCount > 0 else {
+      if let failure { throw TestFailure("\(what): \(failure)") }
+      return false
+    }
+    totals.cuts += 1
+    for file in run.files { file.clearFaults() }
+    do {
+      if failure == nil {
+        // What failed was not needed: room that was to be given back, say.
+        totals.states += 1
+        try chain.check(run.state, isDone: true, mayRefuse: true)
+      } else {
+        try look(chain, run.state, again: true)
+      }
+    } catch { throw TestFailure("\(what) (\(failure?.description ?? "done")): \(error)") }
+    return true
+  }
+
   private mutating func look(_ chain: MergeChain, _ state: MergeState, again: Bool) throws {
     totals.states += 1
     try chain.check(state, mayRefuse: true)

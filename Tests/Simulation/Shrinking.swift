@@ -110,7 +110,8 @@ extension Step {
     case .compact(let mode, let offset, let length):
       actions = Step.ranges(offset, length, shape).map { .compact(mode: mode, offset: $0, length: $1) }
       if length > 0 { actions.insert(.compact(mode: mode, offset: 0, length: 0), at: 0) }
-    case .flush, .maintain, .kill, .readParent, .point, .dropPoint: break
+    case .merge(let depth) where depth > 0: actions = [.merge(depth: 0)]
+    case .flush, .maintain, .kill, .merge, .readParent, .point, .dropPoint: break
     }
     return actions.map { Step($0, seed: seed) } + (seed > 9 ? (1...4).map { Step(action, seed: $0) } : [])
   }

@@ -28,14 +28,14 @@ package struct Totals: Sendable, Equatable {
 package struct SimulatedDisk {
   package let shape: DiskShape
   /// The leaf's file.
-  package private(set) var file: RecordedFile
+  package internal(set) var file: RecordedFile
   package internal(set) var disk: VirtualDisk
   package internal(set) var expected: ExpectedContents
   /// The files below the leaf, its parent first, and what the chain from there on reads as.
-  private(set) var parents: [(file: RecordedFile, contents: [UInt8])] = []
+  var parents: [(file: RecordedFile, contents: [UInt8])] = []
   /// The record of its changes.
   var tracking: SimulatedTracking?
-  private var power = PowerSupply()
+  var power = PowerSupply()
   package var totals = Totals()
   /// Whether a state that a power cut during each flush could have left is looked at.
   package var looksAtFlushes = true
@@ -151,6 +151,7 @@ package struct SimulatedDisk {
       isKillToCome = true
       power.last(for: changes)
     case .child(let blockSize, let growth): try makeChild(blockSize: blockSize, growth: growth)
+    case .merge(let depth): try merge(into: depth)
     case .compact(let mode, let offset, let length): try compact(step.seed, mode, inside(offset, length))
     case .readParent(let depth, let offset, let length): try readParent(depth, offset, length)
     case .point: try makePoint()
@@ -357,7 +358,7 @@ package struct SimulatedDisk {
   }
 
   /// What the format says of itself: nothing may be damaged, and after a clean close nothing unfinished.
-  private func validate(_ disk: VirtualDisk, isClosed: Bool, _ when: String) throws {
+  func validate(_ disk: VirtualDisk, isClosed: Bool, _ when: String) throws {
     let findings = try disk.validateLeaf().all
     if let finding = findings.first(where: {
       $0.severity == .damage || isClosed && $0.severity == .unfinished

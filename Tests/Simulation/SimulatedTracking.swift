@@ -19,7 +19,7 @@ struct SimulatedTracking {
   static let granularity = 4096
   static let mostPoints = 4
 
-  private(set) var file = RecordedFile()
+  var file = RecordedFile()
   private(set) var boot = GUID.random()
   private let shape: DiskShape
   var power: PowerSupply
@@ -38,12 +38,16 @@ struct SimulatedTracking {
     file.connect(power)
   }
 
-  var given: GivenTracking {
+  var options: TrackingOptions {
     var options = TrackingOptions()
     options.isSoleWriter = shape.isSoleWriter
     // So that small disks have several.
     options.regionShift = shape.blockSize % 3 == 1 ? 16 : 18
-    return GivenTracking(HostFile(path: "leaf.tracking", double: file), boot: boot, options: options)
+    return options
+  }
+
+  var given: GivenTracking {
+    GivenTracking(HostFile(path: "leaf.tracking", double: file), boot: boot, options: options)
   }
 
   /// A VHD that was not closed says nothing of who wrote it.

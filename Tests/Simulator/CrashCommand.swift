@@ -62,7 +62,8 @@ struct CrashCommand: ParsableCommand {
         }
       }
       if history == nil || history == "merge" {
-        for shape in MergeCrash.shapes { try merges.run(shape, seed: seed) }
+        let every = !fixed ? 1 : history == nil ? 9 : 2
+        for shape in MergeCrash.shapes { try merges.run(shape, seed: seed, every: every) }
       }
       if history == "random-merge" {
         let end = start + minutes * 60
