@@ -41,10 +41,33 @@ struct VolumeReader {
     return bytes
   }
 
+  /// The same volume, with every place that is read written down.
+  func recorded(in places: ReadPlaces) -> VolumeReader {
+    let (start, read) = (range.lowerBound, read)
+    return VolumeReader(range: range) { (offset, count) throws(ImageError) in
+      places.add(offset - start..<offset - start + UInt64(count))
+      return try read(offset, count)
+    }
+  }
+
   /// As much of it as there is.
   func firstBytes(at offset: UInt64, count: Int) throws(ImageError) -> [UInt8] {
     guard offset < length else { return [] }
     return try read(range.lowerBound + offset, Int(min(UInt64(count), length - offset)))
+  }
+}
+
+/// Where a volume was read, in bytes from its start.
+final class ReadPlaces {
+  private(set) var ranges: [Range<UInt64>] = []
+
+  func add(_ range: Range<UInt64>) {
+    // Structures are often read piece by piece.
+    if let last = ranges.last, last.upperBound == range.lowerBound {
+      ranges[ranges.count - 1] = last.lowerBound..<range.upperBound
+    } else if !range.isEmpty {
+      ranges.append(range)
+    }
   }
 }
 

@@ -152,6 +152,8 @@ struct NTFSStateTests {
     try file.write(bytes, at: 0x1E00 + 48)
     #expect(try obstacle(file)?.kind == .damaged, "a catalog that is none")
     try file.write(mark + [1, 0, 0, 0, 2, 0, 0, 0], at: catalog)
+    #expect(try obstacle(file)?.kind == .damaged, "a catalog in free clusters")
+    try file.write([0x0F], at: try place(ofStream: 6, file) + catalog / 4096 / 8)
     #expect(try obstacle(file) == nil, "an empty catalog")
     try file.write([2], at: catalog + 256)
     #expect(try obstacle(file)?.kind == .unsupported)

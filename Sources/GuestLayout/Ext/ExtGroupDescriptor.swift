@@ -49,19 +49,22 @@ struct ExtGroupDescriptor: Sendable {
   }
 
   private static func isIntact(_ bytes: [UInt8], group: UInt64, _ geometry: ExtGeometry) -> Bool {
-    let stored: UInt16 = bytes.little(at: 0x1E)
+    guard geometry.features.hasGroupChecksums else { return true }
+    return checksum(of: bytes, group: group, geometry) == bytes.little(UInt16.self, at: 0x1E)
+  }
+
+  /// Over the volume's id, the group's number, and the descriptor but for the checksum itself.
+  static func checksum(of bytes: [UInt8], group: UInt64, _ geometry: ExtGeometry) -> UInt16 {
     let number = UInt32(truncatingIfNeeded: group)
     if geometry.features.has(readOnly: ExtFeatures.metadataChecksums) {
       var sum = ExtChecksum.crc32c(geometry.checksumSeed, number)
       sum = ExtChecksum.crc32c(sum, bytes[..<0x1E])
       sum = ExtChecksum.crc32c(sum, [0, 0])
-      sum = ExtChecksum.crc32c(sum, bytes[0x20...])
-      return UInt16(truncatingIfNeeded: sum) == stored
+      return UInt16(truncatingIfNeeded: ExtChecksum.crc32c(sum, bytes[0x20...]))
     }
-    guard geometry.features.has(readOnly: ExtFeatures.groupChecksums) else { return true }
     var sum = ExtChecksum.crc16(~0, geometry.uuid)
     sum = ExtChecksum.crc16(sum, withUnsafeBytes(of: number.littleEndian) { Array($0) })
     sum = ExtChecksum.crc16(sum, bytes[..<0x1E])
-    return ExtChecksum.crc16(sum, bytes[0x20...]) == stored
+    return ExtChecksum.crc16(sum, bytes[0x20...])
   }
 }

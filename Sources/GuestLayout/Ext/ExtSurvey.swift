@@ -1,7 +1,7 @@
 /// The survey of an ext volume: whether its bitmaps can be believed, and how much they call free.
 ///
-/// Every block that is read here (superblock, descriptors, bitmaps), and every inode table, must be called used by the
-/// bitmaps: free space that is overwritten then changes nothing of what is read later.
+/// Every block that is read here (superblock, descriptors, bitmaps, journal), and every inode table, must be called used
+/// by the bitmaps: free space that is overwritten then changes nothing of what is read later.
 struct ExtSurvey {
   private(set) var freeBytes: UInt64 = 0
   private(set) var damagedGroups: UInt64 = 0
@@ -17,9 +17,9 @@ struct ExtSurvey {
     try superblock.checkClosed()
     geometry = try ExtGeometry(superblock, volumeLength: volume.length)
     reader = ExtGroupReader(geometry: geometry, volume: volume)
-    try reader.checkMountProtection(superblock)
-    try reader.checkJournal(superblock)
+    let others = try reader.checkMountProtection(superblock) + reader.checkJournal(superblock)
     for group in 0..<geometry.groupCount { try visit(group) }
+    for block in others { try requireUsed(block, 1) }
   }
 
   var notes: [String] {

@@ -2,41 +2,37 @@ import Storage
 
 /// The survey of an NTFS volume: whether its bitmap can be believed, and how much it calls free.
 ///
-/// All that is read here (boot sector, file table, log, root directory, bitmap) must be called used by the bitmap: free
-/// space that is overwritten then changes nothing of what is read later.
+/// All that is read here, the whole file table and the bitmap must be called used by the bitmap: free space that is
+/// overwritten then changes nothing of what is read later.
 struct NTFSSurvey {
   let space: NTFSSpace
   private(set) var freeBytes: UInt64 = 0
 
   init(_ volume: VolumeReader, bootSector: [UInt8]) throws(SurveyStop) {
+    let places = ReadPlaces()
     let boot = try NTFSBootSector(bootSector, volumeLength: volume.length)
-    let table = try NTFSFileTable(boot, volume)
+    let table = try NTFSFileTable(boot, volume.recorded(in: places))
     try table.checkVolume()
     try table.checkLog()
     try table.checkHibernation()
-    try NTFSShadowCopies.check(volume)
+    try NTFSShadowCopies.check(table.volume)
     guard let bitmap = try table.stream(.data, of: table.record(6)) else {
       throw .damaged("$Bitmap is missing")
     }
     space = try NTFSSpace(boot, bitmap)
-    try countFree(volume, ownRuns: try NTFSSurvey.ownRuns(table, bitmap))
+    // The file of the boot sector is 8 KiB.
+    places.add(0..<8192)
+    places.add(boot.fileTableMirror * boot.clusterSize..<(boot.fileTableMirror + 1) * boot.clusterSize)
+    let own = places.ranges.map { range in
+      range.lowerBound / boot.clusterSize..<(range.upperBound - 1) / boot.clusterSize + 1
+    }
+    let runs = table.runs.runs + bitmap.runs
+    let stored = runs.compactMap { run in run.start.map { $0..<$0 + run.count } }
+    try countFree(volume, ownRuns: NTFSSurvey.merged(own + stored))
   }
 
-  /// Clusters of what was read, ascending; none overlaps another.
-  private static func ownRuns(_ table: NTFSFileTable, _ bitmap: NTFSStream) throws(SurveyStop) -> [Range<
-    UInt64
-  >] {
-    let boot = table.boot
-    // The boot sector's file is 8 KiB.
-    var own = [
-      0..<(8191 / boot.clusterSize + 1), boot.fileTableMirror..<(boot.fileTableMirror + 1),
-    ]
-    var runs = table.runs.runs + bitmap.runs
-    runs += try table.stream(.data, of: table.record(2))?.runs ?? []
-    runs += try table.stream(.indexAllocation, "$I30", of: table.record(5))?.runs ?? []
-    for run in runs {
-      if let start = run.start { own.append(start..<(start + run.count)) }
-    }
+  /// Ascending; none overlaps another.
+  private static func merged(_ own: [Range<UInt64>]) -> [Range<UInt64>] {
     var merged: [Range<UInt64>] = []
     for range in own.sorted(by: { $0.lowerBound < $1.lowerBound }) {
       if let last = merged.last, last.upperBound >= range.lowerBound {

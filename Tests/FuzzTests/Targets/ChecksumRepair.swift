@@ -32,6 +32,7 @@ extension SparseImage {
     }
     if parts.contains(.vhdxLog) { repairLogChecksums() }
     if parts.contains(.partitions) { repairPartitionTables() }
+    if parts.contains(.space), deep { repairExtChecksums() }
     if parts.contains(.tracking) { repairTrackingChecksums() }
   }
 

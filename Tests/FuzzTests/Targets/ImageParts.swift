@@ -6,6 +6,7 @@ package enum ImagePart: String, Sendable, CaseIterable {
   case vhdxHeaders, vhdxRegions, vhdxMetadata, vhdxTable, vhdxLog
   case partitions
   case tracking
+  case space
 }
 
 /// A number in a structure.
@@ -106,6 +107,7 @@ extension SparseImage {
     }
     switch part {
     case .tracking: return trackingFields
+    case .space: return spaceFields
     case .vhdFooter:
       return footerPlaces.flatMap {
         fields(

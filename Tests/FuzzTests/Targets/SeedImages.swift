@@ -178,7 +178,7 @@ extension FuzzTarget {
   package func inputs(from images: [SparseImage]) -> [[UInt8]] {
     switch form {
     // Files that are no images.
-    case .file([.tracking]): return seeds()
+    case .file([.tracking]), .file([.space]): return seeds()
     case .text: return seeds()
     case .disk: return seeds()
     case .locator:
