@@ -11,6 +11,10 @@ extension SpaceSurvey {
       GuestVolume(
         number: number, range: range, fileSystem: system, freeSpace: .unknown(obstacle), notes: [], map: nil)
     }
+    // No image's disk is; below it no sum of offsets and sizes overflows.
+    guard range.upperBound <= 1 << 62 else {
+      return used(.unknown, .unsupported("it is larger than any disk"))
+    }
     if let type {
       return used(type, .unsupported("its partition's type says that it is a part of something larger"))
     }

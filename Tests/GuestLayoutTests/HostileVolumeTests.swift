@@ -38,6 +38,14 @@ struct HostileVolumeTests {
     #expect(list.clusterCount == 14 && list.hasHoles)
   }
 
+  @Test func disksLargerThanAnyAreUsed() throws {
+    for size in [1 << 62, (1 << 62) + 1, .max] as [UInt64] {
+      var disk = DiskInMemory(size: size)
+      disk.putSwap(at: 0, pages: 1000)
+      #expect(try disk.survey().freeBytes == (size == 1 << 62 ? 999 * 4096 : 0))
+    }
+  }
+
   /// Groups far smaller than their bitmaps: a small superblock would ask for terabytes of them.
   @Test(.requiresPrograms("mke2fs")) func bitmapsOfExtAreBounded() throws {
     let directory = try TemporaryDirectory()

@@ -27,7 +27,9 @@ struct NTFSFileTable {
     // A table in many pieces: the other records that say where they are lie in the pieces known so far.
     let extents = try extents(of: .data, "", in: first)
     for extent in extents.dropFirst() { try append(extent.resolve(self)) }
-    guard size <= runs.clusterCount * boot.clusterSize else {
+    // Divided, not multiplied: runs that overlap each other may add up to anything.
+    let clusters = size / boot.clusterSize + (size % boot.clusterSize == 0 ? 0 : 1)
+    guard clusters <= runs.clusterCount else {
       throw .damaged("the file table's run list is too short")
     }
   }
