@@ -26,7 +26,9 @@ struct UsageTests {
     #expect(result.errors.isEmpty)
   }
 
-  @Test(arguments: ["mount", "unmount", "info", "map", "create", "tracking", "point", "changes"])
+  @Test(arguments: [
+    "mount", "unmount", "info", "map", "create", "tracking", "point", "changes", "compact", "merge", "job",
+  ])
   func eachCommandHasHelpWithExamples(_ command: String) throws {
     let result = try Vhdfs.run([command, "--help"])
     #expect(result.status == 0)
@@ -50,8 +52,11 @@ struct UsageTests {
   func eachCommandHasAManualPage() throws {
     let directory = try TemporaryDirectory()
     try runChecked([Project.file("scripts/man-pages"), Vhdfs.program, directory.path])
-    let expected = ["", "-changes", "-create", "-info", "-map", "-mount", "-point", "-tracking", "-unmount"]
-      .map { "vhdfs\($0)" }
+    let expected = [
+      "", "-changes", "-compact", "-create", "-info", "-job", "-map", "-merge", "-mount", "-point",
+      "-tracking", "-unmount",
+    ]
+    .map { "vhdfs\($0)" }
     #expect(try names(in: directory.path) == expected.map { "\($0).1" }.sorted())
     for name in expected {
       let page = try textOfFile(directory.file("\(name).1"))
