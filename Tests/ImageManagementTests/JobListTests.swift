@@ -31,7 +31,8 @@ func pause(milliseconds: UInt32) { usleep(milliseconds * 1000) }
     let now = Atomic<UInt64>(1_000_000_000)
     func advance(milliseconds: UInt64) { now.add(milliseconds * 1_000_000, ordering: .relaxed) }
     var clock: JobClock {
-      JobClock(wallTime: { 1_763_735_999_000_000_000 }) { [self] in now.load(ordering: .relaxed) }
+      JobClock(
+        wallTime: { 1_763_735_999_000_000_000 }, monotonic: { [self] in now.load(ordering: .relaxed) })
     }
   }
 

@@ -90,7 +90,8 @@ import Testing
     #expect(mount.order("wait=1 milliseconds=2000\n") == ETIMEDOUT)
     #expect(now() - began > 0.9 && now() - began < 1.9)
     #expect(try mount.fact("job_state") == "4 running")
-    #expect(try textOfFile(mount.control("error")).contains("job 1 (\(TimedOperation.word)) had not ended after 1 s"))
+    let job = "job 1 (\(TimedOperation.word))"
+    #expect(try textOfFile(mount.control("error")).contains("\(job) had not ended after 1 s"))
     #expect(try eventually(within: 5) { try mount.fact("job_state") == "7 completed" })
     #expect(mount.order("wait=20 milliseconds=10\n") == 0)
     try mount.unmount()
