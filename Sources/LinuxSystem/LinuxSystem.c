@@ -47,6 +47,10 @@ int linux_zero_range(int fd, off_t offset, off_t length) {
 
 int linux_allocate(int fd, off_t offset, off_t length) { return fallocate(fd, 0, offset, length); }
 
+void linux_start_writing(int fd, off_t offset, off_t length) {
+  (void)sync_file_range(fd, offset, length, SYNC_FILE_RANGE_WRITE);
+}
+
 off_t linux_seek_data(int fd, off_t offset) { return lseek(fd, offset, SEEK_DATA); }
 
 off_t linux_seek_hole(int fd, off_t offset) { return lseek(fd, offset, SEEK_HOLE); }

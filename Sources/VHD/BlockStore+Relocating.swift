@@ -87,10 +87,16 @@ extension BlockStore {
     while next < moves.count {
       var copied: UInt64 = 0
       let first = next
-      while next < moves.count, copied < batch {
-        try copy(from: moves[next].from, to: moves[next].to, monitor)
-        copied += roomLength
-        next += 1
+      do throws(ImageError) {
+        while next < moves.count, copied < batch {
+          try copy(from: moves[next].from, to: moves[next].to, monitor)
+          copied += roomLength
+          next += 1
+        }
+      } catch {
+        // The table knows nothing of the copies; they need not reach the medium.
+        for move in moves[first...min(next, moves.count - 1)] { try? file.punch(at: move.to, length: roomLength) }
+        throw error
       }
       // The bitmaps lie elsewhere from now on; what is remembered by the new places is of earlier blocks.
       state.withLock { $0.tables.bitmaps.removeAll() }

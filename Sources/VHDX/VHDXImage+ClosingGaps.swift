@@ -72,8 +72,10 @@ extension VHDXImage {
   ) throws(ImageError) -> [Unit] {
     var index = 0
     let list = units
+    // Each of these is copied twice: few where there are few.
+    let most = min(batch, list.reduce(0) { $0 + $1.length } / 8)
     let moved = try move(monitor) { (tables, bytes) throws(ImageError) in
-      guard index < list.count, bytes < batch else { return nil }
+      guard index < list.count, bytes < max(most, 1) else { return nil }
       index += 1
       let length = list[index - 1].length
       return (list[index - 1], try tables.space.allocateAtEnd(length, file: file))

@@ -97,7 +97,8 @@ extension VHDXImage {
         bytes += found.unit.length
       }
     } catch {
-      // The tables know nothing of the copies: their room is as free as before.
+      // The tables know nothing of the copies: their room is as free as before, and need not reach the medium.
+      for copy in copies { try? file.punch(at: copy.target, length: copy.unit.length) }
       tables.withLock { tables in
         for copy in copies { tables.space.addFree(copy.target..<(copy.target + copy.unit.length)) }
       }

@@ -59,11 +59,21 @@ struct CompactionSurvey {
     }
     var estimate = MoveEstimate(blockSize)
     block = 0
+    // A block may be large: it is told piece by piece that it was read.
+    let (reader, blockSize) = (reader, blockSize)
+    var (start, told) = (reader.count, UInt64(0))
+    let steps = CompactionMonitor(expect: monitor.expect, advance: monitor.advance) { () throws(ImageError) in
+      let read = min(reader.count - start, blockSize)
+      if read > told { monitor.advance(read - told) }
+      told = max(told, read)
+      try monitor.check()
+    }
     while let next = try leaf.nextBlockWithRoom(from: block) {
       block = next + 1
+      (start, told) = (reader.count, 0)
       try monitor.check()
-      let isKept = try !look(at: next, monitor)
-      if choice.scansForZeros { monitor.advance(blockSize) }
+      let isKept = try !look(at: next, choice.scansForZeros ? steps : monitor)
+      if choice.scansForZeros { monitor.advance(blockSize - told) }
       if choice.moves, let place = try leaf.room(ofBlock: next) {
         let moves = estimate.note(place: place, isKept: isKept)
         if choice.scansForZeros, moves > 0 { monitor.expect(moves * blockSize) }

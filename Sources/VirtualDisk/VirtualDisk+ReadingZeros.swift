@@ -6,6 +6,8 @@ extension VirtualDisk {
   final class ZeroReader {
     static let step: UInt64 = 1 << 20
     let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Int(step), alignment: 4096)
+    /// Bytes read so far.
+    var count: UInt64 = 0
     deinit { buffer.deallocate() }
   }
 
@@ -32,6 +34,7 @@ extension VirtualDisk {
           try layers[depth].readLogged(into: part, at: run.fileOffset + done)
           guard UnsafeRawBufferPointer(part).isAllZero else { return false }
           done += count
+          reader.count += count
           try check()
         }
       default: break
@@ -58,6 +61,7 @@ extension HostFile {
         try read(into: part, at: position)
         guard UnsafeRawBufferPointer(part).isAllZero else { return false }
         position += count
+        reader.count += count
         try check()
       }
     }

@@ -148,20 +148,20 @@ struct CompactTests {
     try Vhdfs.create(saved, ["--size", "16M"])
     try markSaved(saved)
     let cases: [(path: String, words: [String], status: Int32, sentence: String)] = [
-      (disk, ["--mode", "fast"], 12, "\"fast\" is no mode"),
-      (disk, ["--mode", "5"], 12, "\"5\" is no mode"),
-      (disk, ["--mode", "Full"], 12, "is no mode"),
-      (fixed, [], 15, "fixed VHD"),
-      (saved, [], 16, "saved state"),
-      (parent, ["--mode", "full"], 16, "child.vhdx"),
-      (parent, [], 16, "child.vhdx"),
-      (parent, ["--mode", "retrim"], 16, "child.vhdx"),
-      (directory.file("none.vhdx"), [], 14, "none.vhdx"),
+      (disk, ["--mode", "fast"], 15, "\"fast\" is no mode"),
+      (disk, ["--mode", "5"], 15, "\"5\" is no mode"),
+      (disk, ["--mode", "Full"], 15, "is no mode"),
+      (fixed, [], 12, "fixed VHD"),
+      (saved, [], 17, "saved state"),
+      (parent, ["--mode", "full"], 17, "child.vhdx"),
+      (parent, [], 17, "child.vhdx"),
+      (parent, ["--mode", "retrim"], 17, "child.vhdx"),
+      (directory.file("none.vhdx"), [], 21, "none.vhdx"),
     ]
     for item in cases {
       let before = fileExists(item.path) ? try digest(item.path) : ""
       let result = try Vhdfs.run(["compact"] + item.words + [item.path])
-      #expect(result.status != 0 && result.errors.contains(item.sentence), "\(result.summary)")
+      #expect(result.status == item.status && result.errors.contains(item.sentence), "\(result.summary)")
       #expect(result.output.isEmpty)
       if !before.isEmpty { #expect(try digest(item.path) == before, "\(item)") }
     }

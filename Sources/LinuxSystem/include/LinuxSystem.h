@@ -24,6 +24,9 @@ int linux_zero_range(int fd, off_t offset, off_t length);
 
 int linux_allocate(int fd, off_t offset, off_t length);
 
+/* Asks the host to begin writing the range out; a hint, of which no error is told. */
+void linux_start_writing(int fd, off_t offset, off_t length);
+
 off_t linux_seek_data(int fd, off_t offset);
 
 off_t linux_seek_hole(int fd, off_t offset);
