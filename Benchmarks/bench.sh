@@ -7,7 +7,7 @@
 #   --fresh GIB     size of the fresh dynamic disks (64)
 #   --directory D   where images and mount points are made (TMPDIR or /tmp); removed at the end. In /dev/shm the host's
 #                   write-back does not count
-#   --only WORDS    of: disk fresh chain many huge tracking changes tracked-huge merge (all)
+#   --only WORDS    of: disk fresh chain many huge tracking changes tracked-huge merge compact (all)
 #   --pin           the clients on one processor, the servers on another
 #   --quick         one round of one second
 #
@@ -18,7 +18,7 @@ set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 vhdfs=${VHDFS_PROGRAM:-$here/../.build/release/vhdfs}
-rounds=5 seconds=2 size=1024 fresh=64 base=${TMPDIR:-/tmp} parts="disk fresh chain many huge tracking changes tracked-huge merge" pin=
+rounds=5 seconds=2 size=1024 fresh=64 base=${TMPDIR:-/tmp} parts="disk fresh chain many huge tracking changes tracked-huge merge compact" pin=
 while [ $# -gt 0 ]; do
   case $1 in
     --rounds) rounds=$2; shift ;;
@@ -314,6 +314,7 @@ bench_huge() {
 
 . "$here/tracking.sh"
 . "$here/merge.sh"
+. "$here/compact.sh"
 
 echo "$("$vhdfs" --version), $(uname -sr), $(nproc) processors, libfuse $(pkg-config --modversion fuse3)," \
   "$(qemu-storage-daemon --version | head -n 1); $rounds rounds of $seconds s, medians; $(stat -f -c %T "$work")"

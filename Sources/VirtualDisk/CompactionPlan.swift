@@ -9,6 +9,9 @@ public struct CompactionPlan: Sendable {
   var zeroed: BlockSet
   /// Those of them that hold other bytes than zeros now.
   var changed: BlockSet
+  /// Of changed blocks that do not become zero as a whole, but are handed back to the parent: the ranges that turn into
+  /// zero, ascending. Where they would be too many, one stands for a whole block.
+  var changedParts: [Range<UInt64>] = []
   /// Ranges of the disk that are made zero in place, ascending.
   var trimmed: [TrimmedRange] = []
   /// How the blocks lie afterwards.
@@ -50,10 +53,10 @@ public struct CompactionPlan: Sendable {
     var ranges: [Range<UInt64>] = []
     var block: UInt64 = 0
     while let next = changed.next(from: block) {
-      ranges.append((next * blockSize)..<min((next + 1) * blockSize, diskSize))
+      if zeroed.contains(next) { ranges.append((next * blockSize)..<min((next + 1) * blockSize, diskSize)) }
       block = next + 1
     }
-    return ranges + trimmed.filter(\.isChange).map(\.range)
+    return ranges + changedParts + trimmed.filter(\.isChange).map(\.range)
   }
 }
 

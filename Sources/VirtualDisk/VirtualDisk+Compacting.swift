@@ -72,13 +72,18 @@ extension VirtualDisk {
   ) throws(ImageError) {
     guard let blockSize = leaf.compactedBlockSize else { return }
     var block: UInt64 = 0
+    var part = 0
     while let next = plan.released.next(from: block) {
       block = next + 1
       try monitor.check()
-      let start = next * blockSize
-      let isChange = plan.changed.contains(next)
-      try change(start..<min(start + blockSize, leaf.virtualSize), isChange: isChange) {
-        () throws(ImageError) in
+      let range = (next * blockSize)..<min((next + 1) * blockSize, leaf.virtualSize)
+      var changed: [Range<UInt64>] = []
+      if plan.changed.contains(next), plan.zeroed.contains(next) { changed.append(range) }
+      while part < plan.changedParts.count, plan.changedParts[part].lowerBound < range.upperBound {
+        changed.append(plan.changedParts[part])
+        part += 1
+      }
+      try change(changed) { () throws(ImageError) in
         try leaf.release(block: next, plan.zeroed.contains(next) ? .zero : .nothing)
       }
       outcome.releasedBlocks += 1
@@ -91,7 +96,7 @@ extension VirtualDisk {
       try monitor.check()
       let end = min(item.range.upperBound, position + VirtualDisk.trimStep)
       var done = position
-      try change(position..<end, isChange: item.isChange) { () throws(ImageError) in
+      try change(item.isChange ? [position..<end] : []) { () throws(ImageError) in
         done = try trimStep(position..<end)
       }
       position = done
@@ -114,13 +119,13 @@ extension VirtualDisk {
     return range.lowerBound + run.length
   }
 
-  /// Makes a change of the range, recorded before where it is one that readers see.
+  /// Makes a change, of which readers see what becomes of `ranges`: these are recorded before.
   private func change(
-    _ range: Range<UInt64>, isChange: Bool, _ body: () throws(ImageError) -> Void
+    _ ranges: [Range<UInt64>], _ body: () throws(ImageError) -> Void
   ) throws(ImageError) {
     let entered = tracking.gate.enter()
     defer { tracking.gate.leave(entered) }
-    if isChange {
+    for range in ranges {
       while try tracking.note(range.lowerBound, UInt64(range.count), mayWait: true) != .noted {}
     }
     try body()

@@ -82,6 +82,9 @@ struct CompactionSurvey {
     plan.expectedMoves = choice.scansForZeros ? estimate.moves : 0
   }
 
+  /// 16 bytes each.
+  private static let mostParts = 1 << 20
+
   func range(of block: UInt64) -> Range<UInt64> {
     (block * blockSize)..<min((block + 1) * blockSize, disk.leaf.virtualSize)
   }
@@ -154,7 +157,14 @@ struct CompactionSurvey {
       guard try disk.readsZero(own, from: 1, reader, check: monitor.check) else { return false }
     }
     plan.released.insert(block)
-    if try !areZero(holdings.own, free: true, from: 0, monitor) { plan.changed.insert(block) }
+    if try !areZero(holdings.own, free: true, from: 0, monitor) {
+      plan.changed.insert(block)
+      if plan.changedParts.count < CompactionSurvey.mostParts {
+        plan.changedParts += holdings.own
+      } else {
+        plan.changedParts.append(range)
+      }
+    }
     return true
   }
 
