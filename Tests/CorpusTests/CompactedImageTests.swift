@@ -28,6 +28,7 @@ struct CompactedImageTests {
       return
     }
     let disk = chain.disk(at: 0)
+    let known = Set(try disk.validateLeaf().all.map(\.sentence))
     let choice = CompactionChoice(scansForZeros: true, usesTables: true, trims: false, moves: true)
     do {
       let plan = try disk.planCompaction(choice, free: .none, .silent)
@@ -41,11 +42,12 @@ struct CompactedImageTests {
     let after = try sizes(of: path).size
     #expect(after <= (before + 0xFFFFF) & ~0xFFFFF)
     let compacted = try CorpusDisk(path, parents: parents)
-    if let sha256 = image.sha256, compacted.disk.size <= 1 << 30 {
+    if let sha256 = image.sha256, compacted.disk.size <= 256 << 20 {
       #expect(try compacted.sha256() == sha256)
     }
     if let sparseSum = image.sparseSum { #expect(try compacted.sparseSum() == sparseSum) }
-    #expect(try compacted.disk.validateLeaf().all.filter { $0.severity == .damage }.isEmpty)
+    let findings = try compacted.disk.validateLeaf().all
+    #expect(!findings.contains { $0.severity == .damage && !known.contains($0.sentence) })
     try compacted.close()
   }
 }
