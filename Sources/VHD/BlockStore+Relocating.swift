@@ -95,7 +95,9 @@ extension BlockStore {
         }
       } catch {
         // The table knows nothing of the copies; they need not reach the medium.
-        for move in moves[first...min(next, moves.count - 1)] { try? file.punch(at: move.to, length: roomLength) }
+        for move in moves[first...min(next, moves.count - 1)] {
+          try? file.punch(at: move.to, length: roomLength)
+        }
         throw error
       }
       // The bitmaps lie elsewhere from now on; what is remembered by the new places is of earlier blocks.

@@ -16,13 +16,12 @@ extension VHDXImage {
     var rounds = 0
     while let gap = tables.withLock({ $0.space.lowestFree(from: start) }) {
       if units == nil {
-        var found: [Unit] = []
-        try forEachUnit(without: { _ in false }) { if $0.offset > gap.lowerBound { found.append($0) } }
+        let found = try self.units { $0.offset > gap.lowerBound }
         let bytes = found.reduce(0) { $0 + $1.length }
         let free = tables.withLock { $0.space.freeBytes }
         guard bytes <= max(VHDXImage.mostCopied, free * VHDXImage.worthCopying) else { break }
         monitor.expect(bytes)
-        units = found.sorted { $0.offset < $1.offset }
+        units = found
         // Each block moves twice at most; more rounds mean that room is not given back.
         rounds = 2 * found.count + 2
       }

@@ -45,11 +45,7 @@ extension VHDXImage {
       if tables.cache.dirtyCount == 0 { tables.cache.removeAll() }
     }
     let limit = tables.withLock { packedEnd($0.space.usedMebibytes) }
-    var movers: [Unit] = []
-    try forEachUnit(without: { _ in false }) { unit in
-      if unit.offset + unit.length > limit { movers.append(unit) }
-    }
-    movers.sort { $0.offset < $1.offset }
+    var movers = try units { $0.offset + $0.length > limit }
     var done = BlockPacking(moves: 0, bytes: 0, fileSize: 0)
     while !movers.isEmpty {
       let moved = try moveBatch(&movers, batch, monitor)
@@ -139,8 +135,16 @@ extension VHDXImage {
     }
   }
 
+  /// Those that `isWanted` names, by their places. Waits.
+  func units(where isWanted: (Unit) -> Bool) throws(ImageError) -> [Unit] {
+    var found: [Unit] = []
+    let none: (UInt64) -> Bool = { _ in false }
+    try forEachUnit(without: none) { if isWanted($0) { found.append($0) } }
+    return found.sorted { $0.offset < $1.offset }
+  }
+
   /// Everything that has room and could lie elsewhere, in the table's order. Waits.
-  func forEachUnit(
+  private func forEachUnit(
     without isReleased: (UInt64) -> Bool, _ body: (Unit) -> Void
   ) throws(ImageError) {
     var block: UInt64 = 0

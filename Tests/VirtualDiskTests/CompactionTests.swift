@@ -255,13 +255,15 @@ struct CompactionTests {
       try disk.finishWriting()
       let expected = try CompactionTests.contents(disk)
       let left = Mutex(looks)
-      let monitor = CompactionMonitor(expect: { _ in }, advance: { _ in }) { () throws(ImageError) in
-        let isOver = left.withLock { left in
-          left -= 1
-          return left < 0
-        }
-        if isOver { throw ImageError(.failed, errno: Errno(rawValue: 125), "cancelled") }
-      }
+      let monitor = CompactionMonitor(
+        expect: { _ in }, advance: { _ in },
+        check: { () throws(ImageError) in
+          let isOver = left.withLock { left in
+            left -= 1
+            return left < 0
+          }
+          if isOver { throw ImageError(.failed, errno: Errno(rawValue: 125), "cancelled") }
+        })
       let choice = CompactionChoice(scansForZeros: true, usesTables: true, trims: false, moves: true)
       do {
         let plan = try disk.planCompaction(choice, free: .none, monitor)
