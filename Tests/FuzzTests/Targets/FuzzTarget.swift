@@ -20,7 +20,7 @@ package struct FuzzTarget: Sendable {
   package static let all: [FuzzTarget] = [
     vhdFooter, vhdHeader, vhdParent, vhdBlocks,
     vhdxHeaders, vhdxRegions, vhdxMetadata, vhdxLocator, vhdxBlocks, vhdxLog,
-    partitions, space, control, options, mounts, tracking, image,
+    partitions, space, control, orders, options, mounts, tracking, image,
   ]
 
   package static func named(_ name: String) -> FuzzTarget? { all.first { $0.name == name } }

@@ -81,6 +81,26 @@ extension FuzzTarget {
       }
     })
 
+  /// Lines that are written to operation files.
+  static let orders = FuzzTarget(
+    name: "orders", subject: "lines that begin an operation", maximumLength: 512,
+    run: { input in
+      let line = String(decoding: input, as: UTF8.self)
+      guard let order = answer({ () throws(ImageError) in try JobOrder(line: line) }) else { return }
+      try require(order.longestWait ?? 0 <= 86400 * 365, "a wait of \(order.longestWait ?? 0) s")
+      let said = order.words.line
+      guard let again = answer({ () throws(ImageError) in try OperationWords(line: said) }) else {
+        throw BrokenPromise(description: "\(escaped(said)) is refused")
+      }
+      try require(again.line == said, "\(escaped(said)) is read as \(escaped(again.line))")
+    },
+    form: .text, words: ["async", "wait=", "\"", "\\040", "\\134", "=", " ", "into=", "quick", "force"],
+    seeds: {
+      ["quick async wait=5", "\"base disk.vhdx\" force", "into=a\\040b.vhdx delete", "\"k=v\" ./k=v"].map {
+        Array($0.utf8)
+      }
+    })
+
   /// The words of `-o`.
   static let options = FuzzTarget(
     name: "options", subject: "mount options", maximumLength: 512,
