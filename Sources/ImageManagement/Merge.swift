@@ -130,7 +130,16 @@ public final class Merge: Operation {
           "orphaned_files", .list(item: "orphaned", orphans.map { [ReportField("path", .text($0))] })))
     }
     guard !choices.isDry else { return fields + [ReportField("dry_run", .flag(true))] }
-    try merge.run(step)
+    if !choices.isForced { try merge.checkRoom(step) }
+    do throws(ImageError) {
+      try merge.run(step)
+    } catch {
+      guard error.errno == .noSpace else { throw error }
+      throw ImageError(
+        error.returnValue, errno: error.errno,
+        "\(escaped(chain.paths[depth])): the host has no room left; the chain reads as before: make room and merge again",
+        cause: error)
+    }
     try relink()
     if choices.relinks {
       fields.append(

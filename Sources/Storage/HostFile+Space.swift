@@ -21,6 +21,15 @@ extension HostFile {
       modified: Int64(status.st_mtim.tv_sec) * 1_000_000_000 + Int64(status.st_mtim.tv_nsec))
   }
 
+  /// Bytes that the file's host file system has free; nil where it cannot tell.
+  public func freeRoom() -> UInt64? {
+    guard double == nil else { return nil }
+    var status = statvfs()
+    guard fstatvfs(descriptor, &status) == 0 else { return nil }
+    let (bytes, overflow) = UInt64(status.f_bfree).multipliedReportingOverflow(by: UInt64(status.f_frsize))
+    return overflow ? nil : bytes
+  }
+
   /// Whose the file is and who may use it: the owner, the group, and the mode's permission bits.
   public func access() throws(ImageError) -> (owner: UInt32, group: UInt32, mode: UInt32) {
     guard double == nil else { return (geteuid(), getegid(), 0o600) }

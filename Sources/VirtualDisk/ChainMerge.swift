@@ -32,7 +32,7 @@ package final class ChainMerge: @unchecked Sendable {
   /// Bytes between two looks at whether it is to end; a multiple of every sector.
   static let chunk = 4 << 20
   /// Bytes after which what was copied is made durable, so that a cancel need not wait for more than that.
-  private static let commitLength: UInt64 = 128 << 20
+  private static let commitLength: UInt64 = 64 << 20
 
   init(_ images: [SharedImage], into depth: Int, trackings: [DiskTracking]) {
     self.images = images
@@ -74,6 +74,41 @@ package final class ChainMerge: @unchecked Sendable {
       if !held.isZero { bytes += held.length }
     }
     return bytes
+  }
+
+  /// Bytes of these for which the destination has no room yet. Waits.
+  private func bytesWithoutRoom(_ step: (UInt64) throws(ImageError) -> Void) throws(ImageError) -> UInt64 {
+    var bytes: UInt64 = 0
+    try forEachHeld { (held) throws(ImageError) in
+      try step(0)
+      var done: UInt64 = 0
+      while !held.isZero, done < held.length {
+        let offset = held.offset + done
+        guard offset < destination.virtualSize else {
+          bytes += held.length - done
+          break
+        }
+        let limit = min(held.length - done, destination.virtualSize - offset)
+        let run = try destination.locate(offset, limit: limit, mayWait: true)
+        if run.kind == .zero || run.kind == .parent { bytes += run.length }
+        done += run.length
+      }
+    }
+    return bytes
+  }
+
+  /// Looks whether the host has room for what is going to be copied, before anything is changed. That it has is no
+  /// promise. Waits.
+  ///
+  /// Errors: ENOSPC.
+  package func checkRoom(_ step: (UInt64) throws(ImageError) -> Void) throws(ImageError) {
+    guard let free = destination.file.freeRoom() else { return }
+    let needed = try bytesWithoutRoom(step)
+    guard needed > free else { return }
+    throw ImageError(
+      errno: .noSpace,
+      "\(escaped(destination.file.path)): would grow by \(needed) bytes or more, and its file system has \(free) free; make "
+        + "room and merge again, or say force where it compresses")
   }
 
   /// Does it. Waits long.

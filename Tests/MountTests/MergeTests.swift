@@ -188,6 +188,61 @@ extension MountTests {
         })
     }
 
+    @Test(
+      "A full host is told before anything is changed; and in the middle the chain stays",
+      arguments: [roots[0], roots[4]])
+    func fullHost(root: ImageKind) throws {
+      let workspace = try Workspace()
+      let host = try workspace.root.directory("small")
+      try runChecked(["mount", "-t", "tmpfs", "-o", "size=64m", "none", host])
+      defer { _ = try? run(["umount", "-l", host]) }
+      let format = root.format
+      let (parent, child) = ("\(host)/a.\(format)", "\(host)/b.\(format)")
+      try Vhdfs.create(parent, root.options(size: "100M"))
+      try Vhdfs.create(child, ["--parent", parent])
+      let mount = try VhdfsMount([host], at: workspace.mountPoint, keeping: workspace)
+      let bytes = pattern(seed: 3, count: 40 << 20)
+      let file = try OpenFile(mount.file("b.\(format)"), O_RDWR)
+      try file.write(bytes, at: 1 << 20)
+      _ = consume file
+      try mount.unmount()
+      let sums = try [parent, child].map { try sha256(ofFile: $0) }
+      let refused = try Vhdfs.run(["merge", child])
+      #expect(refused.status == 10 && refused.errors.contains("make room"), "\(refused.summary)")
+      #expect(try [parent, child].map { try sha256(ofFile: $0) } == sums)
+      let failed = try Vhdfs.run(["merge", child, "--force"])
+      #expect(failed.status == 10 && failed.errors.contains("make room"), "\(failed.summary)")
+      let again = try VhdfsMount([host], at: workspace.mountPoint, ["-r"], keeping: workspace)
+      #expect(try OpenFile(again.file("b.\(format)")).read(at: 1 << 20, count: bytes.count) == bytes)
+      try again.unmount()
+      try runChecked(["mount", "-o", "remount,size=200m", host])
+      try Vhdfs.runChecked(["merge", child])
+      let last = try VhdfsMount([host], at: workspace.mountPoint, ["-r"], keeping: workspace)
+      #expect(try OpenFile(last.file("a.\(format)")).read(at: 1 << 20, count: bytes.count) == bytes)
+      try last.unmount()
+    }
+
+    @Test("Killed again and again, the chain reads the same", arguments: [roots[0], roots[4]])
+    func killed(root: ImageKind) throws {
+      let workspace = try Workspace()
+      let models = try MergeTests.makeChain(workspace, root, count: 3, megabytes: 64)
+      let format = root.format
+      for round in 0..<8 {
+        let merge = try RunningProgram(
+          [Vhdfs.program, "merge", workspace.image("2.\(format)"), "--into", workspace.image("0.\(format)")])
+        usleep(UInt32(20_000 + 35_000 * round))
+        merge.signal(SIGKILL)
+        merge.wait(timeout: 20)
+        let mount = try workspace.mount("-r")
+        #expect(try models[2].firstDifference(inFile: mount.file("2.\(format)")) == nil, "\(round)")
+        try mount.unmount()
+      }
+      try Vhdfs.runChecked([
+        "merge", workspace.image("2.\(format)"), "--into", workspace.image("0.\(format)"),
+      ])
+      try Oracles.compare(workspace.image("0.\(format)"), root, with: models[2])
+    }
+
     @Test("A child that is larger or smaller than its parent", arguments: ["30M", "20M", "400G"])
     func sizes(size: String) throws {
       let workspace = try Workspace()
