@@ -9,6 +9,10 @@ extension HostFile {
   public func copy(
     from source: UInt64, to target: UInt64, length: UInt64, step: (UInt64) throws(ImageError) -> Void
   ) throws(ImageError) {
+    // One that stays in the processor's cache, for the whole of a block.
+    let buffer = UnsafeMutableRawBufferPointer.allocate(
+      byteCount: Int(min(HostFile.copyBuffer, max(length, 1))), alignment: 4096)
+    defer { buffer.deallocate() }
     let end = source + length
     var position = source
     while position < end {
@@ -19,7 +23,7 @@ extension HostFile {
       guard hole > data else { break }
       while position < hole {
         let count = min(hole - position, HostFile.copyStep)
-        try copyData(from: position, to: target + (position - source), length: count)
+        try copyData(from: position, to: target + (position - source), length: count, by: buffer)
         position += count
         try step(count)
       }
@@ -29,11 +33,19 @@ extension HostFile {
 
   private static let copyStep: UInt64 = 4 << 20
 
-  private func copyData(from source: UInt64, to target: UInt64, length: UInt64) throws(ImageError) {
-    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Int(length), alignment: 4096)
-    defer { buffer.deallocate() }
-    try read(into: buffer, at: source)
-    try write(UnsafeRawBufferPointer(buffer), at: target)
+  private static let copyBuffer: UInt64 = 256 << 10
+
+  private func copyData(
+    from source: UInt64, to target: UInt64, length: UInt64, by buffer: UnsafeMutableRawBufferPointer
+  ) throws(ImageError) {
+    var done: UInt64 = 0
+    while done < length {
+      let count = min(UInt64(buffer.count), length - done)
+      let part = UnsafeMutableRawBufferPointer(rebasing: buffer[..<Int(count)])
+      try read(into: part, at: source + done)
+      try write(UnsafeRawBufferPointer(part), at: target + done)
+      done += count
+    }
     // The flush that follows some time later has less to wait for, and so has a cancel.
     if double == nil { linux_start_writing(descriptor, off_t(target), off_t(length)) }
   }
