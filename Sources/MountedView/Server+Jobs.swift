@@ -101,10 +101,8 @@ extension Server {
       writers.answer(writer, error.replyToWriter)
     case .ended:
       image.partitionsMayHaveChanged.store(true, ordering: .relaxed)
-      // Who is answered now may look at once.
-      if let entry = try? library.entry(named: image.name), entry.identity == image.identity {
-        image.entry = entry
-      }
+      // Who is answered now may look at once: files may have come, changed or gone.
+      lookAtSources()
       if let error = job.error {
         image.note(error)
         log.error("\(name): \(job.holder) \(job.state.name): \(error.description)")

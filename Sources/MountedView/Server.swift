@@ -22,6 +22,8 @@ final class Server: @unchecked Sendable {
   let log: Logger
   let openFiles = OpenFiles()
   let answers = OpenAnswers()
+  /// Held by who looks at the SOURCEs.
+  let sourcesLook = Mutex<Void>(())
   let jobs = JobList()
   let writers: OperationWriters
   /// What the operation files begin, in the order of `Operations.all`.

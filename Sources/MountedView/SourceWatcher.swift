@@ -1,9 +1,7 @@
-import CFuse
 import Glibc
 import LinuxSystem
 import Storage
 import Synchronization
-import VirtualDisk
 
 /// Notices images that come, go and change, and tells the kernel what it must not believe any longer.
 ///
@@ -64,8 +62,7 @@ final class SourceWatcher: @unchecked Sendable {
         drain()
       }
       if isFinished.load(ordering: .acquiring) { return }
-      let change = server.tree.update(server.library.scan())
-      tell(change)
+      server.lookAtSources()
     }
   }
 
@@ -73,25 +70,5 @@ final class SourceWatcher: @unchecked Sendable {
     withUnsafeTemporaryAllocation(byteCount: 1 << 14, alignment: 8) { buffer in
       while read(notices, buffer.baseAddress, buffer.count) > 0 {}
     }
-  }
-
-  private func tell(_ change: Tree.Change) {
-    guard let session = server.connection.session else { return }
-    for name in change.vanished {
-      server.log.info("\(escaped(name)): has gone")
-      forget(session, NodeNumber.root, name)
-    }
-    for image in change.appeared { server.log.info("\(escaped(image.name)): has appeared") }
-    for image in change.changedState {
-      server.log.info(
-        "\(escaped(image.name)): \(image.isBroken ? "can no longer be read" : "can be read now")")
-      let directory = NodeNumber(image: image.serial, .image)
-      for name in ["disk", "partitions"] { forget(session, directory, name) }
-    }
-  }
-
-  /// The kernel answers ENOENT where it knew no such name: nothing to do.
-  private func forget(_ session: OpaquePointer, _ directory: NodeNumber, _ name: String) {
-    _ = fuse_lowlevel_notify_inval_entry(session, directory.rawValue, name, name.utf8.count)
   }
 }

@@ -67,6 +67,17 @@ extension MountTests {
       try Oracles.compare(workspace.image("5.\(root.format)"), child, with: models[5])
     }
 
+    @Test("What an operation deleted has gone from the mount when its order is answered")
+    func deletedAtOnce() throws {
+      let workspace = try Workspace()
+      let models = try MergeTests.makeChain(workspace, MergeTests.roots[0], count: 3, megabytes: 4)
+      let mount = try workspace.mount()
+      #expect(try names(in: mount.path).sorted() == ["0.vhdx", "1.vhdx", "2.vhdx"])
+      #expect(TrackingTests.order("0.vhdx delete", mount.file("2.vhdx", "control/merge")) == 0)
+      #expect(try names(in: mount.path).filter { !$0.hasPrefix(".") } == ["0.vhdx"])
+      try Oracles.compare(workspace.image("0.vhdx"), MergeTests.roots[0], with: models[2])
+    }
+
     @Test("A chain of 6 into its middle: below nothing changes", arguments: roots)
     func intoTheMiddle(root: ImageKind) throws {
       let workspace = try Workspace()
