@@ -103,6 +103,10 @@ package struct SimulatedDisk {
       }
       if isKillToCome { try kill() } else { try cutPower(seed) }
     }
+    // Some go on without the record of changes when that fails; but without power nobody goes on.
+    if let seed = powerCutToCome, power.isGone {
+      if isKillToCome { try kill() } else { try cutPower(seed) }
+    }
     try checkSamples()
     // Now and then; at crashes, points and closes always.
     if step.seed % 4 == 0 { try checkChanges("after it") }

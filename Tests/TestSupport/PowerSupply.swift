@@ -16,6 +16,9 @@ public final class PowerSupply: Sendable {
     }
   }
 
+  /// Nothing can be changed any more.
+  public var isGone: Bool { rest.withLock { $0 == 0 } }
+
   public func last(for changes: Int) { rest.withLock { $0 = changes } }
   public func restore() { rest.withLock { $0 = nil } }
 }
