@@ -55,8 +55,9 @@ extension VirtualDisk {
     try leaf.commit()
     outcome.releasedBitmaps = try leaf.releaseUnusedBitmaps()
     try leaf.commit()
-    guard plan.choice.moves else { return outcome }
-    if let blockSize = leaf.compactedBlockSize, plan.packing.moves > plan.expectedMoves {
+    // A fixed disk stays where it lies, also where another program left it blocks without room, or holes among them.
+    guard plan.choice.moves, let blockSize = leaf.compactedBlockSize else { return outcome }
+    if plan.packing.moves > plan.expectedMoves {
       monitor.expect((plan.packing.moves - plan.expectedMoves) * blockSize)
     }
     let moved = try leaf.pack(
