@@ -42,6 +42,7 @@ public final class Merge: Operation {
     try words.failIfLeft(Merge.word, known: Merge.known)
     self.choices = choices
 
+    if !choices.isForced { try Merge.checkIsWhole(request.library.entry(named: request.image)) }
     let chain = try request.library.takeOffline(request.image, for: request.holder)
     do throws(ImageError) {
       depth = try Merge.depth(of: path, in: chain, request)
@@ -55,6 +56,16 @@ public final class Merge: Operation {
       throw error
     }
     self.chain = chain
+  }
+
+  /// Past which another image was merged shows what it holds over that image's data: brought down, that would
+  /// overwrite what was merged, and perhaps the only copy of it.
+  private static func checkIsWhole(_ image: ImageEntry) throws(ImageError) {
+    guard let source = image.validOnlyBelow else { return }
+    throw ImageError(
+      .invalidState,
+      "\(escaped(image.path)): \(escaped(source)) was merged past it, and it reads right only as a part of that chain; "
+        + "merged alone it would overwrite what was merged: merge \(escaped(source)) instead, or say force")
   }
 
   /// Which file of the chain is meant.

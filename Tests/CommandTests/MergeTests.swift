@@ -48,6 +48,15 @@ struct MergeTests {
     try expect(17, [directory.file("child.vhdx"), "--delete"], "leaf.vhdx", "relink")
   }
 
+  @Test func whatAnotherWasMergedPastDoesNotOverwriteThatAlone() throws {
+    try Vhdfs.runChecked(["merge", directory.file("leaf.vhdx"), "--into", directory.file("root.vhdx")])
+    for isLeafThere in [true, false] {
+      if !isLeafThere { try runChecked(["rm", directory.file("leaf.vhdx")]) }
+      try expect(17, [directory.file("child.vhdx")], "child.vhdx: leaf.vhdx was merged past it", "force")
+    }
+    try Vhdfs.runChecked(["merge", directory.file("child.vhdx"), "--force"])
+  }
+
   @Test func aVHDIsNotGivenAnotherParent() throws {
     try Vhdfs.create(directory.file("a.vhd"), ["--size", "16M"])
     for (name, parent) in [("b", "a"), ("c", "b")] {
