@@ -86,7 +86,16 @@ public struct Compaction: Operation {
       outcome.movedBytes = plan.packing.bytes
       outcome.trimmedBytes = plan.trimmedBytes
     } else {
-      outcome = try disk.compact(plan, monitor)
+      do throws(ImageError) {
+        outcome = try disk.compact(plan, monitor)
+      } catch {
+        guard error.errno == .noSpace else { throw error }
+        throw ImageError(
+          error.returnValue, errno: error.errno,
+          "\(escaped(path)): the host has no room left, of which moving blocks needs some; the image is valid, and what was "
+            + "done stays: make room and compact again",
+          cause: error)
+      }
     }
     return try report(plan, outcome, space)
   }
