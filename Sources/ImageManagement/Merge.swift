@@ -176,10 +176,14 @@ public final class Merge: Operation {
     }
   }
 
-  /// Everything is stable in the destination, and whoever needs it knows it. From the top, so that what is left when this
-  /// ends in the middle is a chain still.
+  /// Everything is stable in the destination, and whoever needs it knows it.
+  ///
+  /// From the top, so that what is left when this ends in the middle is a chain still: one that says of itself that it is
+  /// of no use any more. A VHD cannot say it, and what is left of a chain of those could be merged once more, over what
+  /// was merged: so they go from the bottom, and what is left cannot be opened.
   private func deleteMergedFiles() throws(ImageError) {
-    for level in 0..<depth { try chain.remove(at: level) }
+    let levels = Array(0..<depth)
+    for level in merge.marksMergedFiles ? levels : levels.reversed() { try chain.remove(at: level) }
   }
 
   public func close() {

@@ -45,6 +45,9 @@ package final class ChainMerge: @unchecked Sendable {
   /// The destination's child in this chain.
   var child: Layer { images[depth - 1].layer }
 
+  /// Files that were merged past tell of it (see `MergeSource`).
+  package var marksMergedFiles: Bool { if case .vhdx = destination { true } else { false } }
+
   /// Bytes of the disk when it is done.
   package var size: UInt64 { source.virtualSize }
 

@@ -42,7 +42,9 @@ struct ProgressDisplay {
       writeToStandardError("\r" + String(bar(percent).prefix(ProgressDisplay.columns - 1)) + "\u{1B}[K")
     case .lines:
       // At most a hundred lines, however long it takes.
-      guard percent >= saidPercent + 10 || percent > saidPercent && now - saidAt >= 5 else { return }
+      guard
+        percent >= saidPercent + 10 || percent > saidPercent && (now - saidAt >= 5 || percent == 100)
+      else { return }
       writeToStandardError("vhdfs: \(word): \(percent) %\(details)\n")
     case .events:
       guard percent > saidPercent || now - saidAt >= 5 else { return }
@@ -59,6 +61,7 @@ struct ProgressDisplay {
 
   /// Nothing is shown any more.
   mutating func end() {
+    if form != .bar, saidPercent > 0, saidPercent < 100, progress.percent == 100 { show() }
     if hasBar { writeToStandardError("\r\u{1B}[K") }
     hasBar = false
   }
