@@ -22,16 +22,7 @@ public struct InfoReport: Sendable {
   }
 
   /// The whole report, ended by a newline.
-  public func bytes(as format: ReportFormat) -> [UInt8] {
-    var output = ReportBytes()
-    switch format {
-    case .text: output.appendLines(fields)
-    case .json:
-      output.appendObject(fields)
-      output.append("\n")
-    }
-    return output.bytes
-  }
+  public func bytes(as format: ReportFormat) -> [UInt8] { fields.report(as: format) }
 
   var fields: [ReportField] {
     var fields = [ReportField("path", .text(entry.path))]

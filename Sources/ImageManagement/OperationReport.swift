@@ -5,14 +5,5 @@ public struct OperationReport: Sendable {
   public init(_ fields: [ReportField]) { self.fields = fields }
 
   /// The whole report, ended by a newline.
-  public func bytes(as format: ReportFormat) -> [UInt8] {
-    var output = ReportBytes()
-    switch format {
-    case .text: output.appendLines(fields)
-    case .json:
-      output.appendObject(fields)
-      output.append("\n")
-    }
-    return output.bytes
-  }
+  public func bytes(as format: ReportFormat) -> [UInt8] { fields.report(as: format) }
 }

@@ -15,16 +15,7 @@ public struct PointReport: Sendable {
   public var created: [UInt8] { Array("\(timeText(point.created))\n".utf8) }
 
   /// All facts, ended by a newline.
-  public func bytes(as format: ReportFormat) -> [UInt8] {
-    var output = ReportBytes()
-    switch format {
-    case .text: output.appendLines(fields)
-    case .json:
-      output.appendObject(fields)
-      output.append("\n")
-    }
-    return output.bytes
-  }
+  public func bytes(as format: ReportFormat) -> [UInt8] { fields.report(as: format) }
 
   var fields: [ReportField] {
     [

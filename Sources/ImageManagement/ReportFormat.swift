@@ -5,3 +5,17 @@ public enum ReportFormat: String, CaseIterable, Sendable {
   /// One JSON document, ended by a newline.
   case json
 }
+
+extension [ReportField] {
+  /// A whole report of one object's facts, ended by a newline.
+  func report(as format: ReportFormat) -> [UInt8] {
+    var output = ReportBytes()
+    switch format {
+    case .text: output.appendLines(self)
+    case .json:
+      output.appendObject(self)
+      output.append("\n")
+    }
+    return output.bytes
+  }
+}
