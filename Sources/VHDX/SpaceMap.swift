@@ -145,7 +145,7 @@ struct SpaceMap: ~Copyable {
     freeMayHaveRuns = map.contains { $0 != 0 }
   }
 
-  /// New room begins at or behind `place`. For the session's begin, before the table was looked through.
+  /// New room begins at or behind `place`. For a session in which the table was not looked through yet.
   mutating func keepClear(below place: UInt64) { end = max(end, place) }
 
   /// Takes free room at the end out of the map: what is left ends with something in use. For the clean close. Returns

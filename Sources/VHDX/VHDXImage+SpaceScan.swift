@@ -8,7 +8,8 @@ extension VHDXImage {
   /// Looks through a long table; new blocks go to the end of the file until it is done. Waits long. For a thread in
   /// the background, in a writing session; does nothing when it was done before.
   ///
-  /// Errors: damaged, when two blocks share a place; then nothing more is written.
+  /// Errors: damaged, when two blocks share a place; then nothing more is written. The host's, after which it may be done
+  /// again; until then new blocks go on going to the end of the file.
   public func scanSpace() throws(ImageError) {
     // Behind the end that the file had when it was opened this program has allocated since, and the table on the medium
     // may not say so yet.
@@ -19,11 +20,16 @@ extension VHDXImage {
     do throws(ImageError) {
       let used = try spaceInUse(below: scannedEnd, inSession: true)
       try tables.withLock { (tables) throws(ImageError) in
-        tables.space.adopt(used: used)
+        // The last block of the disk may reach beyond the file.
+        tables.space.keepClear(below: used.end)
         try tables.space.completeLastMebibyte(file)
+        tables.space.adopt(used: used)
       }
     } catch {
-      tables.withLock { if $0.failure == nil { $0.failure = error } }
+      // What the table says stays wrong; what the host could not do now it may do later.
+      if error.returnValue == .wrongDataType {
+        tables.withLock { if $0.failure == nil { $0.failure = error } }
+      }
       throw error
     }
   }

@@ -17,13 +17,16 @@ final class Maintenance: Sendable {
     let disk: VirtualDisk
     /// When changes were first seen waiting.
     var waitingSince: DispatchTime?
-    var hasScanned = false
+    /// When the block table is to be looked through; nil: not any more in this session.
+    var scanDue: DispatchTime? = .now()
     var marksCleared = DispatchTime.now()
   }
 
   /// Changes are committed when they have waited for so long; some ticks before the promised 5 seconds.
   private static let longestWait = DispatchTimeInterval.milliseconds(3500)
   private static let tick = DispatchTimeInterval.milliseconds(500)
+  /// A table that the host could not read is looked through again after so long.
+  private static let scanPause = DispatchTimeInterval.seconds(30)
   /// A region of the disk that nobody wrote to for so long loses its mark.
   private static let quietTime = DispatchTimeInterval.seconds(30)
 
@@ -72,7 +75,7 @@ final class Maintenance: Sendable {
     for watched in disks {
       let leaf = watched.disk.leaf
       guard leaf.isWriting else {
-        update(watched) { $0.hasScanned = false }
+        update(watched) { $0.scanDue = .now() }
         continue
       }
       // An error shows at the next flush, which the user asked for and waits for.
@@ -84,9 +87,9 @@ final class Maintenance: Sendable {
       } else {
         update(watched) { $0.waitingSince = nil }
       }
-      if !watched.hasScanned {
-        try? leaf.scanSpace()
-        update(watched) { $0.hasScanned = true }
+      if let due = watched.scanDue, DispatchTime.now() >= due {
+        let next = scan(leaf)
+        update(watched) { $0.scanDue = next }
       }
       leaf.reclaimRoom()
       if DispatchTime.now() >= watched.marksCleared + Maintenance.quietTime {
@@ -95,6 +98,17 @@ final class Maintenance: Sendable {
         update(watched) { $0.marksCleared = .now() }
       }
     }
+  }
+
+  /// Returns when it is to be done again; nil: not any more.
+  private func scan(_ leaf: Layer) -> DispatchTime? {
+    do throws(ImageError) {
+      try leaf.scanSpace()
+    } catch {
+      // What is wrong with the table the next write is told.
+      if error.returnValue != .wrongDataType { return .now() + Maintenance.scanPause }
+    }
+    return nil
   }
 
   private func update(_ watched: Watched, _ change: (inout Watched) -> Void) {

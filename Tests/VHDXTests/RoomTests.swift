@@ -138,6 +138,31 @@ struct RoomTests {
     try image.finishWriting()
   }
 
+  @Test(
+    "A host that cannot do what the look needs is no reason to refuse writes, and the look is done again",
+    arguments: [RecordedFile.Operation.read, .resize])
+  func unreadableTable(_ operation: RecordedFile.Operation) throws {
+    var contents = try RoomTests.longTable(hasLastBlock: false)
+    // It ends inside a MiB, so that the look makes that one whole.
+    contents.resize(to: contents.size + 4096)
+    let (image, file) = try SessionTests.image(contents)
+    try image.beginWriting()
+    file.follow(.init([operation], first: 0, lasts: true, .fails(.ioError)))
+    #expect(throws: ImageError.self) { try image.scanSpace() }
+    #expect(file.failedCount > 0)
+    #expect(image.tables.withLock { !$0.space.isAdopted })
+    file.clearFaults()
+    try SessionTests.write(image, pattern(seed: 1, count: 4096), at: 0)
+    try image.commit()
+    try image.scanSpace()
+    try SessionTests.write(image, pattern(seed: 2, count: 4096), at: 4 << 20)
+    #expect(image.tables.withLock { $0.space.isAdopted })
+    try image.finishWriting()
+    let (closed, _) = try SessionTests.image(file.contents)
+    #expect(try RoomTests.read(closed, at: 0, count: 4096) == pattern(seed: 1, count: 4096))
+    #expect(try RoomTests.read(closed, at: 4 << 20, count: 4096) == pattern(seed: 2, count: 4096))
+  }
+
   @Test("Room given up before the look is made zero before it is another block's, and not after")
   func reclaimedAfterTheLook() throws {
     let (made, file) = try SessionTests.image(try RoomTests.longTable(hasLastBlock: false))
