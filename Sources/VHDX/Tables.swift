@@ -55,6 +55,16 @@ struct Tables: ~Copyable {
     space.hasGrown && !space.isAdopted && !placed.contains(index) ? space.initialFileSize : .max
   }
 
+  /// Whether a change may be put into the pages; where it may not, a commit is asked for.
+  mutating func canTakeChange() throws(ImageError) -> Bool {
+    if let failure { throw failure }
+    guard cache.dirtyCount < Tables.dirtyLimit else {
+      needsCommit = true
+      return false
+    }
+    return true
+  }
+
   mutating func markDirty(_ page: UInt64) {
     cache.markDirty(page)
     changes += 1

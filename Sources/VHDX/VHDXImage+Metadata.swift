@@ -94,11 +94,7 @@ extension VHDXImage {
       let count = min(VHDXFormat.pageSize - within, bytes.count - done)
       let part = UnsafeRawBufferPointer(rebasing: bytes[done..<(done + count)])
       _ = try withTables(mayWait: true) { (tables, access) throws(ImageError) -> Void? in
-        if let failure = tables.failure { throw failure }
-        guard tables.cache.dirtyCount < Tables.dirtyLimit else {
-          tables.needsCommit = true
-          return nil
-        }
+        guard try tables.canTakeChange() else { return nil }
         guard let page = try page(key, &tables, access) else { return nil }
         let target = UnsafeMutableRawBufferPointer(rebasing: page[within..<(within + count)])
         guard !target.elementsEqual(part) else { return () }

@@ -53,11 +53,7 @@ extension VHDXImage {
   /// An unmapped block stays unmapped, and loses its anchor: DataWriteGuid need not change for that.
   public func release(block: UInt64, _ how: BlockRelease) throws(ImageError) {
     _ = try withTables(mayWait: true) { (tables, access) throws(ImageError) -> Void? in
-      if let failure = tables.failure { throw failure }
-      guard tables.cache.dirtyCount < Tables.dirtyLimit else {
-        tables.needsCommit = true
-        return nil
-      }
+      guard try tables.canTakeChange() else { return nil }
       let index = geometry.payloadIndex(block)
       guard let entry = try entry(index, &tables, access) else { return nil }
       try check(entry, block: block, tables)
@@ -86,11 +82,7 @@ extension VHDXImage {
     for chunk in 0..<geometry.chunks {
       guard try bitmapRoom(chunk: chunk) != nil, try !isBitmapNeeded(chunk: chunk) else { continue }
       let done = try withTables(mayWait: true) { (tables, access) throws(ImageError) -> Bool? in
-        if let failure = tables.failure { throw failure }
-        guard tables.cache.dirtyCount < Tables.dirtyLimit else {
-          tables.needsCommit = true
-          return nil
-        }
+        guard try tables.canTakeChange() else { return nil }
         let index = geometry.bitmapIndex(chunk: chunk)
         guard let entry = try entry(index, &tables, access) else { return nil }
         guard entry.state == .fullyPresent else { return false }

@@ -38,10 +38,7 @@ extension VHDXImage {
       guard tables.mayChange, !tables.quietBlocks.contains(block) else {
         return WriteRun(.unknown, length: length, diskOffset: offset)
       }
-      guard tables.cache.dirtyCount < Tables.dirtyLimit else {
-        tables.needsCommit = true
-        return nil
-      }
+      guard try tables.canTakeChange() else { return nil }
       let index = geometry.payloadIndex(block)
       guard let entry = try entry(index, &tables, access) else { return nil }
       try check(entry, block: block, tables)
