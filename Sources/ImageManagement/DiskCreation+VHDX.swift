@@ -23,7 +23,7 @@ extension DiskCreation {
     }
     let locator = ParentLocator(
       linkage: image.dataWriteGUID, relativePath: try RelativePath.recorded(from: path, to: parent),
-      absoluteWin32Path: DiskCreation.windowsPath(try RelativePath.resolved(parent).string))
+      absoluteWin32Path: ParentLocator.windowsPath(ofHostPath: try RelativePath.resolved(parent).string))
     // The file holds the lock on the parent until the child is there.
     try withExtendedLifetime(file) { () throws(ImageError) in
       try make(
@@ -34,12 +34,6 @@ extension DiskCreation {
           physicalSectorSize: physicalSectorSize ?? image.physicalSectorSize,
           virtualDiskID: image.virtualDiskID))
     }
-  }
-
-  /// An absolute path in the only form that the format knows. The drive is made up, and whoever resolves the path
-  /// tries the relative one first; but some readers (libvhdi) take the parent's name from here and nowhere else.
-  static func windowsPath(_ path: String) -> String {
-    "\\\\?\\C:" + path.map { $0 == "/" ? "\\" : String($0) }.joined()
   }
 
   private func make(_ options: VHDXCreation) throws(ImageError) {

@@ -4,15 +4,19 @@ import VirtualDisk
 
 /// Merges an image into a file of its chain: that file then reads as the image did.
 ///
-///     [into=]PATH  force  delete  relink  dry-run
+///     [into=]PATH  force  sole-writer  delete  relink  dry-run
 ///
 /// Without a path the image's direct parent. What may not be used any more afterwards, other children of the files that
 /// are merged past, is named, and the merge refused unless `force` is there. Nothing is removed or linked anew unless asked.
+///
+/// A VHD that was not closed, as after a merge that was killed, does not tell whether another program wrote it since: the
+/// record of its changes counts only with `sole-writer`. Points that a run would end for want of that word cannot be had back,
+/// so it is refused; with `force` it goes on without them.
 public final class Merge: Operation {
   public static let word = "merge"
   public static let jobType = JobType.merging
 
-  private static let known = "a path, force, delete, relink, dry-run"
+  private static let known = "a path, force, sole-writer, delete, relink, dry-run"
 
   private let chain: OfflineChain
   private let depth: Int
@@ -20,10 +24,13 @@ public final class Merge: Operation {
   private let choices: Choices
   /// Files that show wrong data afterwards.
   private let orphans: [String]
+  /// Records that end by it.
+  private let endedRecords: [DoubtfulRecord]
   private let children: [TakenChild]
 
   private struct Choices {
     var isForced = false
+    var isSoleWriter = false
     var deletes = false
     var relinks = false
     var isDry = false
@@ -35,6 +42,7 @@ public final class Merge: Operation {
     var words = request.words
     var choices = Choices()
     choices.isForced = words.take(flag: "force")
+    choices.isSoleWriter = words.take(flag: "sole-writer")
     choices.deletes = words.take(flag: "delete")
     choices.relinks = words.take(flag: "relink")
     choices.isDry = words.take(flag: "dry-run")
@@ -47,10 +55,11 @@ public final class Merge: Operation {
     do throws(ImageError) {
       depth = try Merge.depth(of: path, in: chain, request)
       for level in 1...depth { try chain.rewrite(at: level) }
-      merge = chain.merge(into: depth)
+      merge = chain.merge(into: depth, isSoleWriter: choices.isSoleWriter)
       try merge.check()
       orphans = try Merge.orphans(chain, depth, isForced: choices.isForced)
       children = try Merge.children(chain, choices)
+      endedRecords = try Merge.endedRecords(chain, depth, children, choices)
     } catch {
       chain.close()
       throw error
@@ -109,7 +118,7 @@ public final class Merge: Operation {
   private static func children(
     _ chain: OfflineChain, _ choices: Choices
   ) throws(ImageError) -> [TakenChild] {
-    if choices.relinks { return try chain.takeChildrenOfLeaf() }
+    if choices.relinks { return try chain.takeChildrenOfLeaf(isSoleWriter: choices.isSoleWriter) }
     guard choices.deletes else { return [] }
     let names = chain.otherChildren(at: 0).map(escaped)
     guard names.isEmpty else {
@@ -119,6 +128,19 @@ public final class Merge: Operation {
           + "say relink as well")
     }
     return []
+  }
+
+  private static func endedRecords(
+    _ chain: OfflineChain, _ depth: Int, _ children: [TakenChild], _ choices: Choices
+  ) throws(ImageError) -> [DoubtfulRecord] {
+    guard !choices.isSoleWriter else { return [] }
+    let records = try chain.doubtfulRecords(to: depth, children)
+    guard let first = records.first, !choices.isForced else { return records }
+    throw ImageError(
+      .invalidState,
+      "\(escaped(first.path)): was not closed, as after a merge that was killed, and a VHD does not tell whether another "
+        + "program wrote it since; merged now, its \(first.points) reference points would end for good: if no other program "
+        + "wrote it, say sole-writer, which keeps them; else say force, and take a full copy")
   }
 
   public func run(_ progress: OperationProgress) throws(ImageError) -> [ReportField] {
@@ -140,8 +162,19 @@ public final class Merge: Operation {
         ReportField(
           "orphaned_files", .list(item: "orphaned", orphans.map { [ReportField("path", .text($0))] })))
     }
+    if !endedRecords.isEmpty {
+      fields.append(
+        ReportField(
+          "ended_records",
+          .list(item: "ended", endedRecords.map { [ReportField("path", .text($0.path))] })))
+    }
     guard !choices.isDry else { return fields + [ReportField("dry_run", .flag(true))] }
     if !choices.isForced { try merge.checkRoom(step) }
+    for record in endedRecords {
+      chain.warn(
+        "\(escaped(record.path)): its \(record.points) reference points end, because it was not closed and a VHD does not "
+          + "tell whether another program wrote it since; sole-writer would have kept them; take a full copy")
+    }
     do throws(ImageError) {
       try merge.run(step)
     } catch {
@@ -172,7 +205,7 @@ public final class Merge: Operation {
     for child in children {
       try child.relink(
         to: merge, relativePath: try RelativePath.recorded(from: child.path, to: destination),
-        absolutePath: DiskCreation.windowsPath(try RelativePath.resolved(destination).string))
+        absolutePath: try RelativePath.resolved(destination).string)
     }
   }
 

@@ -23,6 +23,8 @@ struct BlockLayout: Sendable {
   let blockCount: UInt64
   /// What no block may lie on: the footer's copy, the header, the table, the locators' data.
   let reserved: [FileExtent]
+  /// The table, with the entries that no block needs, and what XenServer keeps behind it.
+  let tables: [FileExtent]
   /// Where the first byte after all of them lies, the room kept for locators included: new blocks go behind
   /// it.
   let tablesEnd: UInt64
@@ -143,23 +145,26 @@ extension BlockLayout {
     self.tableOffset = header.tableOffset
     self.blockCount = blocks
     self.reserved = places
-    self.tablesEnd = try max(end, BlockLayout.batmapEnd(after: table.end, file: file, dataEnd: dataEnd))
+    let batmap = try BlockLayout.batmap(after: table.end, file: file, dataEnd: dataEnd)
+    self.tables = [table] + batmap
+    self.tablesEnd = batmap.reduce(end) { max($0, $1.end) }
   }
 
   /// XenServer keeps a "batmap" behind the table, which says of which blocks the bitmap is all ones; it
-  /// stays right when new bits are not set in it. Returns where it ends; 0 if there is none.
-  private static func batmapEnd(
+  /// stays right when new bits are not set in it. Returns where its header and it lie; nothing if there is none.
+  private static func batmap(
     after tableEnd: UInt64, file: HostFile, dataEnd: UInt64
-  ) throws(ImageError) -> UInt64 {
+  ) throws(ImageError) -> [FileExtent] {
     let offset = tableEnd.roundedUp(to: sector)
-    guard offset <= dataEnd, dataEnd - offset >= sector else { return 0 }
+    guard offset <= dataEnd, dataEnd - offset >= sector else { return [] }
     let buffer = ByteBuffer(count: Int(sector))
     try file.read(into: buffer.bytes, at: offset)
     let cookie: UInt64 = 0x7464_6261_746D_6170  // "tdbatmap"
-    guard buffer.readable.bigEndian(UInt64.self, at: 0) == cookie else { return 0 }
+    guard buffer.readable.bigEndian(UInt64.self, at: 0) == cookie else { return [] }
     let place: UInt64 = buffer.readable.bigEndian(at: 8)
     let length = UInt64(buffer.readable.bigEndian(UInt32.self, at: 16)) * sector
-    guard place <= dataEnd, length <= dataEnd - place else { return offset + sector }
-    return max(offset + sector, place + length)
+    let header = FileExtent(offset: offset, length: sector)
+    guard place <= dataEnd, length <= dataEnd - place else { return [header] }
+    return [header, FileExtent(offset: place, length: length)]
   }
 }

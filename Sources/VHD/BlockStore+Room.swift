@@ -4,13 +4,13 @@ extension BlockStore {
   /// Makes room for at least one block: what was freed, then what lies unused between blocks or behind
   /// them, then by growing the file.
   func makeRoom() throws(ImageError) {
-    try upkeep.withLock { (_) throws(ImageError) in
+    try upkeep.withLock { (upkeep) throws(ImageError) in
       zeroStablePlaces()
       try zeroGap()
       if state.withLock({ $0.room.canTake(layout) }) { return }
       try zeroLeftOver()
       if state.withLock({ $0.room.canTake(layout) }) { return }
-      try moveFooter()
+      try moveFooter(upkeep)
     }
   }
 
@@ -51,7 +51,7 @@ extension BlockStore {
   }
 
   /// Moves the footer towards the end, over new room for many blocks.
-  private func moveFooter() throws(ImageError) {
+  private func moveFooter(_ upkeep: Upkeep) throws(ImageError) {
     let (cursor, old, allocated, growth) = state.withLock {
       ($0.room.cursor, $0.room.footer, $0.room.allocated, $0.room.growth)
     }
@@ -68,7 +68,7 @@ extension BlockStore {
     let count = min(wanted, (reach - BlockLayout.sector - first) / layout.step)
     let end = first + (count - 1) * layout.step + layout.bitmapLength + layout.blockSize
     let footer = max(layout.footerPlace(after: end), old + BlockLayout.sector)
-    let bytes = ByteBuffer(copying: search.bytes)
+    let bytes = ByteBuffer(copying: upkeep.footer)
     do throws(ImageError) {
       try file.write(bytes.readable, at: footer)
     } catch {

@@ -3,7 +3,7 @@ import Storage
 
 extension BlockStore {
   /// See `FormatImage.beginWriting`: looks at the whole table, and mends a footer or a copy of it that is
-  /// broken.
+  /// broken, and what a change of the parent left that was cut off.
   func beginWriting() throws(ImageError) {
     try upkeep.withLock { (upkeep) throws(ImageError) in
       switch state.withLock({ $0.phase }) {
@@ -19,7 +19,7 @@ extension BlockStore {
       guard file.isWritable else {
         throw ImageError(errno: .readOnlyFileSystem, "\(name): was opened for reading only")
       }
-      guard !search.copyDiffers || upkeep.footersAreGood else {
+      guard search.copy != .otherDisk else {
         throw .damaged(
           file.path, at: search.tailOffset,
           "the footer and its copy at the beginning speak of different disks; the image is read by the "
@@ -42,23 +42,27 @@ extension BlockStore {
       }
       var footer = bounds.end
       if !upkeep.footersAreGood {
-        footer = try mendFooters()
+        footer = try mendFooters(upkeep)
         upkeep.footersAreGood = true
       }
       state.withLock { state in
         state.note(scan)
         state.room = Room(scan, layout, footer: footer)
         state.bounds = BlockBounds(end: footer, hasFooter: true)
-        state.phase = .writing
       }
+      try bringHeaderHome(scan, &upkeep)
+      state.withLock { $0.phase = .writing }
     }
   }
 
   /// Writes what is broken from what is good, durably, and never both: the copy is what a move of the
   /// footer relies on. Returns where the footer is.
-  private func mendFooters() throws(ImageError) -> UInt64 {
-    let bytes = ByteBuffer(copying: search.bytes)
-    if !search.hasCopy {
+  ///
+  /// Where a change of the parent was cut off between the two, the copy gets what the footer at the end says: that one was
+  /// believed when the file was opened, and the chain verified, so the parent that was read through stays the parent.
+  private func mendFooters(_ upkeep: Upkeep) throws(ImageError) -> UInt64 {
+    let bytes = ByteBuffer(copying: upkeep.footer)
+    if search.copy != .same {
       try file.write(bytes.readable, at: 0)
       // Durable before anything else is touched: the footer at the end is going to move.
       try flush()
@@ -101,7 +105,7 @@ extension BlockStore {
           })
         else { return }
         do throws(ImageError) {
-          try cutUnusedRoom()
+          try cutUnusedRoom(upkeep)
         } catch {
           state.withLock { if case .reading = $0.phase { $0.phase = .writing } }
           throw error
@@ -121,7 +125,7 @@ extension BlockStore {
   }
 
   /// Moves the footer back behind the last block.
-  private func cutUnusedRoom() throws(ImageError) {
+  private func cutUnusedRoom(_ upkeep: Upkeep) throws(ImageError) {
     let (bounds, room) = state.withLock { ($0.bounds, $0.room) }
     var end = room.cursor
     if room.stable.isEmpty {
@@ -130,7 +134,7 @@ extension BlockStore {
     }
     let place = layout.footerPlace(after: max(end, layout.tablesEnd))
     guard place + BlockLayout.sector <= room.footer else { return }
-    let bytes = ByteBuffer(copying: search.bytes)
+    let bytes = ByteBuffer(copying: upkeep.footer)
     do throws(ImageError) {
       try file.write(bytes.readable, at: place)
     } catch  where error.errno == .noSpace {

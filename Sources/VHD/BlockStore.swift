@@ -17,19 +17,26 @@ final class BlockStore: Sendable {
   let file: HostFile
   let layout: BlockLayout
   let gate: OperationGate
-  /// How the footer was found when the file was opened, and its bytes.
+  /// How the footer was found when the file was opened.
   let search: FooterSearch
   let state: Mutex<BlockState>
-  let upkeep = Mutex(Upkeep())
+  let upkeep: Mutex<Upkeep>
   /// Counts commits when they begin; what a committer awaits is one that began after it asked.
   let commitsBegun = Atomic<UInt64>(0)
 
   /// What only the holder of the upkeep lock knows.
   struct Upkeep: Sendable {
+    /// The footer's bytes, for putting them elsewhere unchanged.
+    var footer: [UInt8]
     /// The number of the last commit that succeeded.
     var lastCommit: UInt64 = 0
     /// The copy and the tail of the footer are both good.
     var footersAreGood = false
+
+    /// Where the dynamic header is that the footer names.
+    var headerOffset: UInt64 {
+      footer.withUnsafeBytes { $0.bigEndian(at: Footer.dataOffsetField) }
+    }
   }
 
   init(
@@ -39,6 +46,7 @@ final class BlockStore: Sendable {
     self.layout = layout
     self.search = search
     self.gate = gate
+    upkeep = Mutex(Upkeep(footer: search.bytes))
     let bounds = BlockBounds(end: search.tailOffset, hasFooter: search.tail != .lost)
     state = Mutex(BlockState(layout, bounds, tablePages: UInt64(max(4, tablePages))))
   }

@@ -6,6 +6,13 @@ public struct DynamicHeader: Hashable, Sendable {
   /// Bytes.
   public static let length = 1024
   static let checksumField = 36
+  static let parentIDField = 40
+  static let parentTimeField = 56
+  static let nameField = 64
+  /// Units of UTF-16.
+  static let nameLength = 256
+  static let locatorField = 576
+  static let locatorCount = 8
   static let cookie: UInt64 = 0x6378_7370_6172_7365  // "cxsparse"
 
   /// Offset 16, "Table Offset": where the block allocation table begins in the file.
@@ -34,11 +41,15 @@ public struct DynamicHeader: Hashable, Sendable {
     headerVersion = bytes.bigEndian(at: 24)
     maxTableEntries = bytes.bigEndian(at: 28)
     blockSize = bytes.bigEndian(at: 32)
-    parentUniqueID = GUID(bytes, at: 40)
-    parentTimeStamp = bytes.bigEndian(at: 56)
-    let units = (0..<256).map { bytes.bigEndian(UInt16.self, at: 64 + 2 * $0) }
+    parentUniqueID = GUID(bytes, at: DynamicHeader.parentIDField)
+    parentTimeStamp = bytes.bigEndian(at: DynamicHeader.parentTimeField)
+    let units = (0..<DynamicHeader.nameLength).map {
+      bytes.bigEndian(UInt16.self, at: DynamicHeader.nameField + 2 * $0)
+    }
     parentName = String(decoding: units.prefix { $0 != 0 }, as: UTF16.self)
-    locators = (0..<8).map { ParentLocator(bytes, at: 576 + $0 * ParentLocator.length) }
+    locators = (0..<DynamicHeader.locatorCount).map {
+      ParentLocator(bytes, at: DynamicHeader.locatorField + $0 * ParentLocator.length)
+    }
   }
 
   init() {}
@@ -52,13 +63,13 @@ public struct DynamicHeader: Hashable, Sendable {
     bytes.storeBigEndian(headerVersion, at: 24)
     bytes.storeBigEndian(maxTableEntries, at: 28)
     bytes.storeBigEndian(blockSize, at: 32)
-    bytes.store(parentUniqueID, at: 40)
-    bytes.storeBigEndian(parentTimeStamp, at: 56)
-    for (index, unit) in parentName.utf16.prefix(255).enumerated() {
-      bytes.storeBigEndian(unit, at: 64 + 2 * index)
+    bytes.store(parentUniqueID, at: DynamicHeader.parentIDField)
+    bytes.storeBigEndian(parentTimeStamp, at: DynamicHeader.parentTimeField)
+    for (index, unit) in parentName.utf16.prefix(DynamicHeader.nameLength - 1).enumerated() {
+      bytes.storeBigEndian(unit, at: DynamicHeader.nameField + 2 * index)
     }
-    for (index, locator) in locators.prefix(8).enumerated() {
-      locator.encode(into: bytes, at: 576 + index * ParentLocator.length)
+    for (index, locator) in locators.prefix(DynamicHeader.locatorCount).enumerated() {
+      locator.encode(into: bytes, at: DynamicHeader.locatorField + index * ParentLocator.length)
     }
     Checksum.store(in: bytes, field: DynamicHeader.checksumField)
   }

@@ -5,6 +5,7 @@ import Storage
 public struct Footer: Hashable, Sendable {
   /// Bytes.
   public static let length = 512
+  static let dataOffsetField = 16
   static let checksumField = 64
 
   /// Offset 8, "Features".
@@ -55,7 +56,7 @@ public struct Footer: Hashable, Sendable {
   private init(decoding bytes: UnsafeRawBufferPointer) {
     features = FooterFeatures(rawValue: bytes.bigEndian(at: 8))
     formatVersion = bytes.bigEndian(at: 12)
-    dataOffset = bytes.bigEndian(at: 16)
+    dataOffset = bytes.bigEndian(at: Footer.dataOffsetField)
     timeStamp = bytes.bigEndian(at: 24)
     creatorApplication = FourCharacterCode(rawValue: bytes.bigEndian(at: 28))
     creatorVersion = bytes.bigEndian(at: 32)
@@ -77,7 +78,7 @@ public struct Footer: Hashable, Sendable {
     bytes.storeBigEndian(Footer.cookie, at: 0)
     bytes.storeBigEndian(features.rawValue, at: 8)
     bytes.storeBigEndian(formatVersion, at: 12)
-    bytes.storeBigEndian(dataOffset, at: 16)
+    bytes.storeBigEndian(dataOffset, at: Footer.dataOffsetField)
     bytes.storeBigEndian(timeStamp, at: 24)
     bytes.storeBigEndian(creatorApplication.rawValue, at: 28)
     bytes.storeBigEndian(creatorVersion, at: 32)

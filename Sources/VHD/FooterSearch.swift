@@ -15,11 +15,23 @@ struct FooterSearch: Sendable {
   /// The 512 bytes as they were found, for putting them elsewhere unchanged.
   let bytes: [UInt8]
   let tail: Tail
-  /// The copy at the beginning is valid. False in a fixed file, which has none.
-  let hasCopy: Bool
-  /// The copy is valid but speaks of another disk: its size, type, identity or header are not the footer's.
-  let copyDiffers: Bool
+  /// What the copy at the beginning says beside the footer in force.
+  let copy: Copy
   let fileSize: UInt64
+
+  enum Copy: Sendable {
+    /// None, or a broken one. In a fixed file, which has none, too.
+    case missing
+    case same
+    /// It names another dynamic header than the footer at the end, and both headers are whole and lead to the same block
+    /// table: a change of the parent was cut off (see `BlockStore+Reparenting`).
+    case otherHeader
+    /// It speaks of another disk: its size, type, identity or block table are not the footer's.
+    case otherDisk
+  }
+
+  /// The copy at the beginning is valid.
+  var hasCopy: Bool { copy != .missing }
 
   /// Where the footer at the end begins; the file's end where it is lost.
   var tailOffset: UInt64 {
@@ -85,9 +97,18 @@ struct FooterSearch: Sendable {
     footer = found
     bytes = foundBytes
     tail = foundTail
-    hasCopy = copy != nil
-    copyDiffers = copy.map { !$0.describesSameDisk(as: found) } ?? false
+    self.copy = try copy.map { (copy) throws(ImageError) in try FooterSearch.compare(copy, found, file) } ?? .missing
     try check(file)
+  }
+
+  private static func compare(_ copy: Footer, _ footer: Footer, _ file: HostFile) throws(ImageError) -> Copy {
+    guard copy.describesSameDisk(as: footer) else { return .otherDisk }
+    guard copy.dataOffset != footer.dataOffset else { return .same }
+    guard let one = try DynamicHeader(of: copy, in: file), let other = try DynamicHeader(of: footer, in: file),
+      one.tableOffset == other.tableOffset, one.blockSize == other.blockSize,
+      one.maxTableEntries == other.maxTableEntries, one.headerVersion == other.headerVersion
+    else { return .otherDisk }
+    return .otherHeader
   }
 
   private func check(_ file: HostFile) throws(ImageError) {
@@ -119,9 +140,22 @@ struct FooterSearch: Sendable {
 }
 
 extension Footer {
-  /// Whether both lead to the same contents: time stamps and creators may differ.
+  /// Whether both are of one disk, wherever its header is: time stamps and creators may differ.
   fileprivate func describesSameDisk(as other: Footer) -> Bool {
-    currentSize == other.currentSize && diskSize == other.diskSize && dataOffset == other.dataOffset
+    currentSize == other.currentSize && diskSize == other.diskSize
       && diskType == other.diskType && uniqueID == other.uniqueID
+  }
+}
+
+extension DynamicHeader {
+  /// The header that a footer names; nil where there is no whole one.
+  fileprivate init?(of footer: Footer, in file: HostFile) throws(ImageError) {
+    let size = try file.size()
+    guard footer.dataOffset >= UInt64(Footer.length), footer.dataOffset % 512 == 0, footer.dataOffset <= size,
+      UInt64(DynamicHeader.length) <= size - footer.dataOffset
+    else { return nil }
+    let buffer = ByteBuffer(count: DynamicHeader.length)
+    try file.read(into: buffer.bytes, at: footer.dataOffset)
+    self.init(buffer.readable)
   }
 }

@@ -6,6 +6,8 @@ struct TableScan: Sendable {
   /// Where the room of the last block ends, which can be behind the footer if a writer cut it; 0 without
   /// blocks.
   private(set) var blocksEnd: UInt64 = 0
+  /// Where the first block's room begins; the largest number without blocks.
+  private(set) var firstPlace: UInt64 = .max
   /// Blocks that have a place.
   private(set) var allocated: UInt64 = 0
   /// Blocks that lie on another block, ascending.
@@ -38,6 +40,7 @@ struct TableScan: Sendable {
     }
     blocks.sort()
     allocated = UInt64(blocks.count)
+    if let first = blocks.first { firstPlace = (first >> 32) * BlockLayout.sector }
     examine(blocks, layout, bounds, file)
   }
 

@@ -83,6 +83,22 @@ public struct VHDParent: Sendable {
     return path.utf16.count <= 255 ? path : String(path.split(separator: "\\").last ?? "")
   }
 
+  /// What the locator W2ru leads to: UTF-16, little-endian, without a terminator.
+  var relativePathData: [UInt8] { VHDParent.utf16(recordedRelativePath) }
+  /// What the locator W2ku leads to.
+  var absolutePathData: [UInt8] { VHDParent.utf16(recordedAbsolutePath) }
+
+  /// Errors: `.invalidParameter` for paths longer than Windows knows.
+  func check(for child: HostFile) throws(ImageError) {
+    guard absolutePath.utf16.count > 32767 || relativePath.utf16.count > 32765 else { return }
+    throw ImageError(
+      .invalidParameter, "\(escaped(child.path)): the parent's path is too long to be recorded")
+  }
+
+  private static func utf16(_ text: String) -> [UInt8] {
+    text.utf16.flatMap { [UInt8(truncatingIfNeeded: $0), UInt8(truncatingIfNeeded: $0 >> 8)] }
+  }
+
   private static func withBackslashes(_ path: String) -> String {
     String(path.map { $0 == "/" ? "\\" : $0 })
   }

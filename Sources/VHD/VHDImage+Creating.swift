@@ -48,12 +48,7 @@ extension VHDImage {
         .invalidParameter, "\(name): a VHD has blocks of 524288 or 2097152 bytes, not of \(options.blockSize)"
       )
     }
-    if case .differencing(let parent) = options.kind,
-      parent.absolutePath.utf16.count > 32767
-        || parent.relativePath.utf16.count > 32765
-    {
-      throw ImageError(.invalidParameter, "\(name): the parent's path is too long to be recorded")
-    }
+    if case .differencing(let parent) = options.kind { try parent.check(for: file) }
     return size
   }
 
@@ -133,8 +128,8 @@ struct NewLayout {
       header.parentTimeStamp = parent.timeStamp
       header.parentName = parent.recordedName
       end = end.roundedUp(to: 4096)
-      let relative = NewLayout.utf16(parent.recordedRelativePath)
-      let absolute = NewLayout.utf16(parent.recordedAbsolutePath)
+      let relative = parent.relativePathData
+      let absolute = parent.absolutePathData
       var absoluteOffset: UInt64 = 4096
       var absoluteSpace: UInt64 = 4096
       if absolute.count > 4096 {
@@ -158,8 +153,4 @@ struct NewLayout {
   }
 
   static let longSpace: UInt64 = 65536
-
-  private static func utf16(_ text: String) -> [UInt8] {
-    text.utf16.flatMap { [UInt8(truncatingIfNeeded: $0), UInt8(truncatingIfNeeded: $0 >> 8)] }
-  }
 }

@@ -49,11 +49,18 @@ extension VHDImage {
         "no footer is at the end of the file; its copy at the beginning is good, and is used")
     }
     guard footer.diskType.hasBlocks else { return }
-    if !search.hasCopy {
+    switch search.copy {
+    case .missing:
       findings.add(.damage, at: 0, "the footer's copy at the beginning is broken; the one at the end is used")
-    } else if search.copyDiffers {
+    case .otherDisk:
       findings.add(.damage, at: 0, "the footer and its copy at the beginning speak of different disks")
-    } else if search.tail != .lost {
+    case .otherHeader:
+      findings.add(
+        .unfinished, at: 0,
+        "a change of the parent was cut off: the footer and its copy at the beginning name two headers, of which both are "
+          + "good; the footer's is used")
+    case .same:
+      guard search.tail != .lost else { return }
       let copy = ByteBuffer(count: Footer.length)
       try file.read(into: copy.bytes, at: 0)
       if !copy.readable.elementsEqual(search.bytes) {

@@ -104,7 +104,12 @@ public final class VHDImage: FormatImage {
     if search.footer.diskType.hasBlocks && !search.hasCopy {
       warnings.append("\(name): the footer's copy at the beginning is broken; the footer at the end is used")
     }
-    if search.copyDiffers {
+    switch search.copy {
+    case .missing, .same: break
+    case .otherHeader:
+      warnings.append(
+        "\(name): a change of its parent was cut off; the parent that the footer at the end leads to is believed")
+    case .otherDisk:
       warnings.append(
         "\(name): the footer and its copy speak of different disks; the footer at the end is believed")
     }

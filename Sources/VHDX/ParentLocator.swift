@@ -36,6 +36,13 @@ public struct ParentLocator: Sendable, Equatable {
     self.absoluteWin32Path = absoluteWin32Path
   }
 
+  /// An absolute path of this host in the only form that `absoluteWin32Path` knows. The drive is made up, and whoever
+  /// resolves the path tries the relative one first; but some readers (libvhdi) take the parent's name from here and nowhere
+  /// else.
+  public static func windowsPath(ofHostPath path: String) -> String {
+    "\\\\?\\C:" + path.map { $0 == "/" ? "\\" : String($0) }.joined()
+  }
+
   /// Decodes the item; `at` is for messages.
   init(_ data: [UInt8], file: String, at place: UInt64) throws(ImageError) {
     let pairs = try ParentLocator.pairs(data, file: file, at: place)

@@ -95,8 +95,17 @@ extension DiskLibrary {
   func disk(of images: [SharedImage]) -> VirtualDisk {
     let maintenance = maintenance
     return VirtualDisk(
-      images, leaf: images[0], tracking: DiskTracking(.beside(images[0].reference), tracking, warn: warn),
+      images, leaf: images[0], tracking: record(of: images[0], isSoleWriter: false),
       wake: { maintenance.wake() })
+  }
+
+  /// The record of an image's changes.
+  ///
+  /// - Parameter isSoleWriter: `TrackingOptions.isSoleWriter` for this image, whatever the library's own is.
+  func record(of image: SharedImage, isSoleWriter: Bool) -> DiskTracking {
+    var options = tracking
+    if isSoleWriter { options.isSoleWriter = true }
+    return DiskTracking(.beside(image.reference), options, warn: warn)
   }
 
   func release(_ chain: OfflineChain, rewritten: Set<Int>) {

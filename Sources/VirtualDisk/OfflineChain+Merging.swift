@@ -6,8 +6,12 @@ import SystemPackage
 /// What a merge does with the files of a chain.
 extension OfflineChain {
   /// A merge of the leaf into the file at `depth`. What stands between was taken by `rewrite`.
-  package func merge(into depth: Int) -> ChainMerge {
-    ChainMerge(images, into: depth, trackings: (0...depth).map { disk(at: $0).tracking })
+  ///
+  /// - Parameter isSoleWriter: nobody else wrote these files: VHDs that were not closed are believed to be as they were left.
+  package func merge(into depth: Int, isSoleWriter: Bool = false) -> ChainMerge {
+    ChainMerge(
+      images, into: depth,
+      trackings: (0...depth).map { library.record(of: images[$0], isSoleWriter: isSoleWriter) })
   }
 
   /// The leaf is differencing.

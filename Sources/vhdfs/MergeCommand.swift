@@ -15,7 +15,9 @@ struct MergeCommand: ParsableCommand {
       be opened: they are named, and nothing is done unless --force is given. Children of the image itself stay good; \
       --relink makes them children of the parent.
 
-      A merge that was ended in the middle, by Ctrl-C or a power cut, leaves a chain that reads as before; run it again.
+      A merge that was ended in the middle, by Ctrl-C or a power cut, leaves a chain that reads as before; run it again. \
+      A VHD does not tell whether another program wrote it since: if it has reference points, say --sole-writer, which keeps \
+      them, or --force.
 
       EXAMPLES
         vhdfs merge child.avhdx
@@ -30,8 +32,11 @@ struct MergeCommand: ParsableCommand {
     help: ArgumentHelp("The file of the chain to merge into.", valueName: "ancestor"), completion: .file())
   var into: String?
 
-  @Flag(help: "Go on although other images become useless by it.")
+  @Flag(help: "Go on although other images become useless by it, or points end.")
   var force = false
+
+  @Flag(help: "Nobody else wrote these files: a VHD that was not closed is believed to be as it was left.")
+  var soleWriter = false
 
   @Flag(help: "Remove the merged files, with their tracking files, at the end.")
   var delete = false
@@ -48,8 +53,10 @@ struct MergeCommand: ParsableCommand {
   func run() throws {
     var words = OperationWords()
     if let into { words.add("into", into) }
-    for (isGiven, word) in [(force, "force"), (delete, "delete"), (relink, "relink"), (dryRun, "dry-run")]
-    where isGiven {
+    for (isGiven, word) in [
+      (force, "force"), (soleWriter, "sole-writer"), (delete, "delete"), (relink, "relink"),
+      (dryRun, "dry-run"),
+    ] where isGiven {
       words.add(word)
     }
     try OperationRunner.run(Merge.self, words, on: arguments, json: json)

@@ -151,34 +151,157 @@ extension MountTests {
       try names(in: workspace.images).sorted().map { try "\($0) \(sha256(ofFile: workspace.image($0)))" }
     }
 
-    @Test("delete removes what was merged; relink keeps the image's own children")
-    func deleteAndRelink() throws {
+    @Test(
+      "delete removes what was merged; relink keeps the image's own children",
+      arguments: [roots[0], roots[4], roots[6]], [false, true])
+    func deleteAndRelink(root: ImageKind, isMounted: Bool) throws {
       let workspace = try Workspace()
-      let models = try MergeTests.makeChain(workspace, MergeTests.roots[0], count: 5, options: ["--track"])
+      let format = root.format
+      let models = try MergeTests.makeChain(workspace, root, count: 5, options: ["--track"])
+      func answer() throws -> String {
+        try Vhdfs.runChecked(["changes", "--limit", "one", workspace.image("4.\(format)")])
+      }
+      let before = try answer()
       // 4 is a child of 3, which is to go.
-      let words = ["merge", workspace.image("3.vhdx"), "--into", workspace.image("1.vhdx"), "--delete"]
+      let words = ["merge", workspace.image("3.\(format)"), "--into", workspace.image("1.\(format)"), "--delete"]
       let sums = try MergeTests.sums(workspace)
       let refused = try Vhdfs.run(words)
-      #expect(refused.status == 17 && refused.errors.contains("4.vhdx"), "\(refused.summary)")
+      #expect(refused.status == 17 && refused.errors.contains("4.\(format)"), "\(refused.summary)")
       #expect(try MergeTests.sums(workspace) == sums)
-      let output = try Vhdfs.runChecked(words + ["--relink"])
-      #expect(output.contains("relinked \(workspace.image("4.vhdx"))\n"), "\(output)")
+      if isMounted {
+        let mount = try workspace.mount()
+        #expect(
+          TrackingTests.order("1.\(format) delete relink", mount.file("3.\(format)", "control/merge")) == 0)
+        #expect(try models[4].firstDifference(inFile: mount.file("4.\(format)")) == nil)
+        try mount.unmount()
+      } else {
+        let output = try Vhdfs.runChecked(words + ["--relink"])
+        #expect(output.contains("relinked \(workspace.image("4.\(format)"))\n"), "\(output)")
+      }
       let left = try names(in: workspace.images).sorted()
-      #expect(
-        left == [
-          "0.vhdx", "0.vhdx.tracking", "1.vhdx", "1.vhdx.tracking", "4.vhdx", "4.vhdx.tracking",
-        ])
+      #expect(left == ["0", "1", "4"].flatMap { ["\($0).\(format)", "\($0).\(format).tracking"] })
+      // What the child's own record says stays as it was.
+      #expect(try answer() == before)
       let mount = try workspace.mount("-r")
       for level in [0, 4] {
-        let difference = try models[level].firstDifference(inFile: mount.file("\(level).vhdx"))
+        let difference = try models[level].firstDifference(inFile: mount.file("\(level).\(format)"))
         #expect(difference == nil, "\(level)")
       }
-      #expect(try models[3].firstDifference(inFile: mount.file("1.vhdx")) == nil)
-      #expect(try mount.fact("parent_path", of: "4.vhdx") == workspace.image("1.vhdx"))
+      #expect(try models[3].firstDifference(inFile: mount.file("1.\(format)")) == nil)
+      #expect(try mount.fact("parent_path", of: "4.\(format)") == workspace.image("1.\(format)"))
       try mount.unmount()
       try Oracles.compare(
-        workspace.image("4.vhdx"), ImageKind(format: "vhdx", kind: .differencing, blockSize: "2M"),
+        workspace.image("4.\(format)"), ImageKind(format: format, kind: .differencing, blockSize: "2M"),
         with: models[4])
+    }
+
+    @Test("A relinked VHD reads the same by libvhdi and 7-Zip, and QEMU finds nothing amiss")
+    func relinkedVHD() throws {
+      let workspace = try Workspace()
+      let files = ["root.vhd", "a.vhd", "b.vhd", "c.vhd"].map(workspace.image)
+      var model = DiskModel(size: 16 << 20)
+      var merged = model
+      try Vhdfs.create(files[0], ["--size", "16M", "--type", "dynamic"])
+      for (level, path) in files.enumerated() {
+        if level > 0 { try Vhdfs.create(path, ["--parent", files[level - 1]]) }
+        let mount = try workspace.mount()
+        let name = String(path.split(separator: "/").last ?? "")
+        let file = try OpenFile(mount.file(name), O_RDWR)
+        // No zeros: libvhdi lets the parent show through those.
+        for place in 0..<6 {
+          let bytes = pattern(seed: UInt64(level * 10 + place), count: 200_000)
+          let offset = (place * 2_700_000 + level * 150_000) % (15 << 20) / 512 * 512
+          try file.write(bytes, at: UInt64(offset))
+          model.write(bytes, at: offset)
+        }
+        _ = consume file
+        try mount.unmount()
+        if level == 2 { merged = model }
+      }
+      func compareWithLibvhdi(_ path: String, _ model: DiskModel) throws {
+        let point = try TemporaryDirectory()
+        try runChecked(["vhdimount", path, point.path])
+        defer { _ = try? runChecked(["umount", point.path]) }
+        #expect(try model.firstDifference(inFile: point.file("vhdi1")) == nil, "\(path)")
+      }
+      try compareWithLibvhdi(files[2], merged)
+      try compareWithLibvhdi(files[3], model)
+      let mount = try workspace.mount()
+      #expect(TrackingTests.order("root.vhd delete relink", mount.file("b.vhd", "control/merge")) == 0)
+      #expect(try model.firstDifference(inFile: mount.file("c.vhd")) == nil)
+      try mount.unmount()
+      #expect(try names(in: workspace.images).sorted() == ["c.vhd", "root.vhd"])
+      try Oracles.compare(files[0], MergeTests.roots[4], with: merged)
+      try Oracles.compare(
+        files[3], ImageKind(format: "vhd", kind: .differencing, blockSize: "2M"), with: model)
+      try compareWithLibvhdi(files[3], model)
+      let info = try runChecked(["vhdiinfo", files[3]])
+      #expect(info.contains("root.vhd") && !info.contains("b.vhd"), "\(info)")
+      let qemu = try runChecked(["qemu-img", "info", "-f", "vpc", files[3]])
+      #expect(qemu.contains("virtual size: 16 MiB"), "\(qemu)")
+      #expect(try run(["qemu-img", "map", "-f", "vpc", "--output=json", files[3]]).succeeded)
+    }
+
+    /// A VHD merge, with points, that was killed in the middle.
+    private static func killedMerge(_ workspace: Workspace) throws -> [DiskModel] {
+      let models = try MergeTests.makeChain(
+        workspace, MergeTests.roots[4], count: 2, megabytes: 64, options: ["--track"])
+      let mount = try workspace.mount()
+      let file = try OpenFile(mount.file("1.vhd"), O_RDWR)
+      var model = models[1]
+      let bytes = pattern(seed: 77, count: 60 << 20)
+      try file.write(bytes, at: 1 << 20)
+      model.write(bytes, at: 1 << 20)
+      _ = consume file
+      try mount.unmount()
+      for delay in 0..<200 {
+        let merge = try RunningProgram([Vhdfs.program, "merge", workspace.image("1.vhd")])
+        usleep(UInt32(10_000 + 3000 * delay))
+        merge.signal(SIGKILL)
+        merge.wait(timeout: 20)
+        if try vhdfs(["point", "list", "0.vhd"], workspace).status != 0 { return [models[0], model] }
+      }
+      throw TestFailure("no kill hit a merge in the middle")
+    }
+
+    private static func vhdfs(_ words: [String], _ workspace: Workspace) throws -> ProgramResult {
+      try Vhdfs.run(words.dropLast() + [workspace.image(words.last ?? "")])
+    }
+
+    @Test("A VHD merge that was killed is run again: with sole-writer the points are kept, by force they end")
+    func killedWithPoints() throws {
+      for way in ["sole-writer", "force", "mount"] {
+        let workspace = try Workspace()
+        let models = try MergeTests.killedMerge(workspace)
+        let sums = try MergeTests.sums(workspace)
+        let refused = try MergeTests.vhdfs(["merge", "1.vhd"], workspace)
+        #expect(refused.status == 17, "\(refused.summary)")
+        #expect(refused.errors.contains("0.vhd: was not closed") && refused.errors.contains("sole-writer"))
+        #expect(try MergeTests.sums(workspace) == sums)
+        switch way {
+        case "mount":
+          let mount = try workspace.mount("-o", "sole-writer")
+          #expect(TrackingTests.order("", mount.file("1.vhd", "control/merge")) == 0)
+          try mount.unmount()
+        case "sole-writer":
+          let done = try MergeTests.vhdfs(["merge", "--sole-writer", "1.vhd"], workspace)
+          #expect(done.succeeded && !done.output.contains("ended"), "\(done.summary)")
+        default:
+          let done = try MergeTests.vhdfs(["merge", "--force", "1.vhd"], workspace)
+          #expect(done.succeeded && done.output.contains("ended \(workspace.image("0.vhd"))\n"), "\(done.summary)")
+          #expect(done.errors.contains("sole-writer would have kept them"), "\(done.summary)")
+        }
+        try Oracles.compare(workspace.image("0.vhd"), MergeTests.roots[4], with: models[1])
+        let points = try MergeTests.vhdfs(["point", "list", "0.vhd"], workspace)
+        #expect(points.succeeded, "\(points.summary)")
+        // Both had a point of that name: the destination's, the older one, got another.
+        #expect(points.output.contains("one-2") == (way != "force"), "\(points.summary)")
+        if way == "force" { continue }
+        let changes = try MergeTests.vhdfs(["changes", "--limit", "one-2", "0.vhd"], workspace)
+        #expect(changes.succeeded, "\(changes.summary)")
+        let answer = try TrackingTests.ranges(changes.output, of: UInt64(models[0].size))
+        #expect(answer.contains { $0.contains(30 << 20) }, "\(answer)")
+      }
     }
 
     @Test("Points answer on the parent as they did on the child", arguments: [roots[0], roots[4]])

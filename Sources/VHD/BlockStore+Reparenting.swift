@@ -1,0 +1,216 @@
+import Storage
+
+/// Giving a child another parent.
+///
+/// The dynamic header has no copy, and spans two sectors: written where it is, it could be torn, and the disk would be lost.
+/// So it goes another way, and at every moment each good footer names a header that is whole, whose locators lead to whole
+/// data. Invariants:
+///
+/// - Nothing that a footer names, in memory or on the medium, is overwritten: neither a header nor locators' data.
+/// - A footer names a header only after that, and its locators' data, are durable.
+/// - The two footers change one after the other, with a flush between and behind them: one of them is whole always.
+///
+/// The steps, each durable before the next begins:
+///
+/// 1. Behind all that the file holds, the old footer included: the new locators' data, the new header, and at the end of
+///    the file the footer as it was.
+/// 2. The copy of the footer, then the footer, name that header.
+/// 3. Nothing names the old header now: the new one is written over it, and the locators' data over the old ones'
+///    where the room there is enough. (Where it is not, they stay behind the blocks.)
+/// 4. The copy, then the footer, name the header in its usual place. The clean close cuts off what lies behind.
+///
+/// Wherever this ends, the chain is whole, with the old parent or the new one. Two footers that name different headers are
+/// made equal when writing begins the next time (`mendFooters`), and a header that was left behind is brought back then
+/// (`bringHeaderHome`).
+extension BlockStore {
+  /// Bytes of a header, as places in the file go.
+  private static let headerLength = UInt64(DynamicHeader.length)
+
+  /// See `VHDImage.replaceParent`. In a session only; nobody else uses the image.
+  func replaceParent(_ parent: VHDParent) throws(ImageError) {
+    repeat { try commit() } while hasUncommittedChanges
+    drain()
+    try upkeep.withLock { (upkeep) throws(ImageError) in
+      guard isWriting else {
+        throw ImageError(
+          .invalidState, "\(escaped(file.path)): is not being written, so its parent cannot be changed")
+      }
+      let scan = try TableScan(layout, state.withLock { $0.bounds }, file)
+      let current = upkeep.headerOffset
+      let draft = HeaderDraft(try bytes(BlockStore.headerLength, at: current), naming: parent)
+      // Whatever is in force lies before the old footer, and what is made here behind it.
+      let limit = min(scan.firstPlace, state.withLock { $0.room.footer })
+      let home = try usualPlace(of: current, limit: limit, inForce: []) ?? current
+      let slots = HeaderDraft.locators(of: try bytes(BlockStore.headerLength, at: home))
+
+      let behind = try putBehind(draft, upkeep)
+      do throws(ImageError) {
+        try name(header: behind.header, &upkeep)
+        try put(draft, at: home, slots, behind: behind.locators, limit: limit, inForce: [])
+        try name(header: home, &upkeep)
+      } catch {
+        refuse("a change of its parent failed in the middle", error)
+        throw error
+      }
+      // What this object knows of the file's structures is of before.
+      refuse("it was given another parent, and must be opened anew", nil)
+    }
+  }
+
+  /// When writing begins: brings a header back that a change of the parent, which was cut off, left behind the blocks.
+  /// Were it to stay there, the room in front of it could never be given back.
+  ///
+  /// It is known by the header that stands, whole or torn, in the usual place, where no footer names it.
+  func bringHeaderHome(_ scan: TableScan, _ upkeep: inout Upkeep) throws(ImageError) {
+    let current = upkeep.headerOffset
+    let limit = min(scan.firstPlace, state.withLock { $0.room.footer })
+    guard let home = try usualPlace(of: current, limit: limit, inForce: layout.reserved),
+      let draft = try HeaderDraft(moving: try bytes(BlockStore.headerLength, at: current), file)
+    else { return }
+    let slots = HeaderDraft.locators(of: try bytes(BlockStore.headerLength, at: home))
+    let places = HeaderDraft.locators(of: try bytes(BlockStore.headerLength, at: current))
+      .filter { $0.platform != .none }
+      .map { FileExtent(offset: $0.dataOffset, length: $0.spaceInBytes) }
+    do throws(ImageError) {
+      try put(draft, at: home, slots, behind: places, limit: limit, inForce: layout.reserved)
+      try name(header: home, &upkeep)
+    } catch {
+      refuse("its header could not be brought back to its usual place", error)
+      throw error
+    }
+  }
+
+  // MARK: - Steps
+
+  /// Writes locators' data, header and footer behind everything, durably. Nothing names them but the new end of the file.
+  private func putBehind(
+    _ draft: HeaderDraft, _ upkeep: Upkeep
+  ) throws(ImageError) -> (header: UInt64, locators: [HeaderDraft.Place]) {
+    let (cursor, old) = state.withLock { ($0.room.cursor, $0.room.footer) }
+    var end = max(cursor, old + BlockLayout.sector).roundedUp(to: BlockLayout.sector)
+    var places: [HeaderDraft.Place] = []
+    for locator in draft.locators {
+      places.append(HeaderDraft.Place(offset: end, length: locator.roomLength))
+      end += locator.roomLength
+    }
+    let header = end
+    let footer = layout.footerPlace(after: header + BlockStore.headerLength)
+    do throws(ImageError) {
+      for (locator, place) in zip(draft.locators, places) {
+        try write(draft.data(of: locator), at: place.offset)
+      }
+      try write(draft.bytes(places), at: header)
+      try write(upkeep.footer, at: footer)
+    } catch {
+      // The end of the file is the old footer again; if not even that can be done, the copy at the beginning serves.
+      try? file.resize(to: old + BlockLayout.sector)
+      throw error
+    }
+    // Header and locators must be there before a footer names them; the footer at the new end before the copy, which serves
+    // until then, is overwritten.
+    try flush()
+    state.withLock { state in
+      state.room.footer = footer
+      state.bounds.end = footer
+    }
+    return (header, places)
+  }
+
+  /// Lets the copy of the footer, then the footer, name a header, durably.
+  private func name(header: UInt64, _ upkeep: inout Upkeep) throws(ImageError) {
+    let footer = state.withLock { $0.room.footer }
+    upkeep.footer.withUnsafeMutableBytes { bytes in
+      bytes.storeBigEndian(header, at: Footer.dataOffsetField)
+      Checksum.store(in: bytes, field: Footer.checksumField)
+    }
+    try write(upkeep.footer, at: 0)
+    // One of the two is always whole: the copy must be, before the footer at the end is touched.
+    try flush()
+    try write(upkeep.footer, at: footer)
+    // What this footer named before may be overwritten, or cut off, after this.
+    try flush()
+  }
+
+  /// Writes the header to `home`, and its locators' data where other locators had theirs, durably; what has no room there
+  /// stays `behind`.
+  private func put(
+    _ draft: HeaderDraft, at home: UInt64, _ slots: [ParentLocator], behind: [HeaderDraft.Place], limit: UInt64,
+    inForce: [FileExtent]
+  ) throws(ImageError) {
+    var taken = inForce + [FileExtent(offset: home, length: BlockStore.headerLength)]
+    var places: [HeaderDraft.Place] = []
+    for (index, locator) in draft.locators.enumerated() {
+      // Its own kind's first: Windows keeps more room for the one than for the other.
+      let candidates =
+        slots.filter { $0.platform == locator.platform }
+        + slots.filter { $0.platform != locator.platform && $0.platform != .none }
+      let place = candidates.lazy.compactMap { slot -> HeaderDraft.Place? in
+        self.place(in: slot, for: locator, limit: limit, taken: taken)
+      }.first
+      if let place {
+        try write(draft.data(of: locator), at: place.offset)
+        taken.append(place)
+      }
+      places.append(place ?? behind[index])
+    }
+    try write(draft.bytes(places), at: home)
+    // Before a footer names it.
+    try flush()
+  }
+
+  // MARK: - Places
+
+  /// The place of the header by custom, if it may be written there; nil: where it is now.
+  ///
+  /// - Parameters:
+  ///   - limit: where blocks begin, at the latest.
+  ///   - inForce: what must not be overwritten, besides the tables.
+  private func usualPlace(
+    of current: UInt64, limit: UInt64, inForce: [FileExtent]
+  ) throws(ImageError) -> UInt64? {
+    let usual = FileExtent(offset: NewLayout.headerOffset, length: BlockStore.headerLength)
+    guard current != usual.offset, usual.end <= limit, isFree(usual, inForce) else { return nil }
+    let cookie = try bytes(8, at: usual.offset).withUnsafeBytes { $0.bigEndian(UInt64.self, at: 0) }
+    return cookie == DynamicHeader.cookie ? usual.offset : nil
+  }
+
+  /// The room that another locator has for its data, where these fit.
+  private func place(
+    in slot: ParentLocator, for locator: HeaderDraft.Locator, limit: UInt64, taken: [FileExtent]
+  ) -> HeaderDraft.Place? {
+    guard slot.dataOffset % BlockLayout.sector == 0, slot.dataOffset < limit else { return nil }
+    // Up to the blocks, whatever the file says.
+    let space = min(slot.spaceInBytes, limit - slot.dataOffset) / BlockLayout.sector * BlockLayout.sector
+    let place = HeaderDraft.Place(offset: slot.dataOffset, length: space)
+    return space >= locator.roomLength && isFree(place, taken) ? place : nil
+  }
+
+  private func isFree(_ extent: FileExtent, _ taken: [FileExtent]) -> Bool {
+    let footer = FileExtent(offset: 0, length: UInt64(Footer.length))
+    return !([footer] + layout.tables + taken).contains { $0.overlaps(extent) }
+  }
+
+  // MARK: - Bytes
+
+  private func bytes(_ count: UInt64, at offset: UInt64) throws(ImageError) -> [UInt8] {
+    let buffer = ByteBuffer(count: Int(count))
+    try file.read(into: buffer.bytes, at: offset)
+    return Array(buffer.readable)
+  }
+
+  private func write(_ bytes: [UInt8], at offset: UInt64) throws(ImageError) {
+    let buffer = ByteBuffer(copying: bytes)
+    try file.write(buffer.readable, at: offset)
+  }
+
+  /// Nothing more is written by this object; a failed flush has said so already.
+  private func refuse(_ why: String, _ cause: ImageError?) {
+    let reason = ImageError(
+      cause?.returnValue ?? .invalidState, errno: cause?.errno,
+      "\(escaped(file.path)): takes no more writes: \(why)", cause: cause)
+    state.withLock { state in
+      if case .refused = state.phase { return }
+      state.phase = .refused(reason)
+    }
+  }
+}
