@@ -57,12 +57,22 @@ struct MergeTests {
     try Vhdfs.runChecked(["merge", directory.file("child.vhdx"), "--force"])
   }
 
-  @Test func aVHDIsNotGivenAnotherParent() throws {
+  @Test func childrenOfAVHDAreRelinked() throws {
     try Vhdfs.create(directory.file("a.vhd"), ["--size", "16M"])
-    for (name, parent) in [("b", "a"), ("c", "b")] {
+    for (name, parent) in [("b", "a"), ("c", "b"), ("d", "c"), ("e", "c")] {
       try Vhdfs.create(directory.file("\(name).vhd"), ["--parent", directory.file("\(parent).vhd")])
     }
-    try expect(12, [directory.file("b.vhd"), "--relink"], "c.vhd", "convert")
+    try expect(17, [directory.file("c.vhd"), "--delete"], "d.vhd", "e.vhd", "relink")
+    let before = try ["d", "e"].map { try sizes(of: directory.file("\($0).vhd")).size }
+    let output = try Vhdfs.runChecked([
+      "merge", directory.file("c.vhd"), "--into", directory.file("a.vhd"), "--delete", "--relink",
+    ])
+    #expect(output.contains("relinked_files 2\n"), "\(output)")
+    for (index, name) in ["d", "e"].enumerated() {
+      let chain = try Vhdfs.runChecked(["info", "--chain", directory.file("\(name).vhd")])
+      #expect(chain.contains("a.vhd") && !chain.contains("c.vhd"), "\(chain)")
+      #expect(try sizes(of: directory.file("\(name).vhd")).size == before[index])
+    }
   }
 
   @Test func anImageInUseIs16() throws {

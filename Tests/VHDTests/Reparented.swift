@@ -20,7 +20,7 @@ struct Reparented {
     case headerLeftBehind
     /// Likewise, and the one that should replace it was half written.
     case headerTorn
-    /// Locators whose room lies on the footer, on the table, on the blocks, and beyond the end of the file.
+    /// Locators whose room lies on the footer, on the header, on the table, and beyond the end of the file.
     case wrongRoom
   }
 
@@ -71,7 +71,7 @@ struct Reparented {
       try file.writeZeros(at: 900, length: 20)
     case .wrongRoom:
       let mac = ParentLocator.Platform(rawValue: 0x4D61_6320)
-      var places: [UInt64] = [0, 8192, 1024, 81920 + 512, .max - 511, .max]
+      var places: [UInt64] = [0, 8192, 1024, 1 << 40, .max - 511, .max]
       try Reparented.edit(double) { locator in
         if locator.platform == .none, let place = places.popLast() {
           locator = ParentLocator(platform: mac, dataSpace: .max, dataLength: 16, dataOffset: place)
