@@ -134,7 +134,8 @@ extension BlockStore {
   /// Writes the header to `home`, and its locators' data where other locators had theirs, durably; what has no room there
   /// stays `behind`.
   private func put(
-    _ draft: HeaderDraft, at home: UInt64, _ slots: [ParentLocator], behind: [HeaderDraft.Place], limit: UInt64,
+    _ draft: HeaderDraft, at home: UInt64, _ slots: [ParentLocator], behind: [HeaderDraft.Place],
+    limit: UInt64,
     inForce: [FileExtent]
   ) throws(ImageError) {
     var taken = inForce + [FileExtent(offset: home, length: BlockStore.headerLength)]

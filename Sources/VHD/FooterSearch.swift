@@ -97,14 +97,16 @@ struct FooterSearch: Sendable {
     footer = found
     bytes = foundBytes
     tail = foundTail
-    self.copy = try copy.map { (copy) throws(ImageError) in try FooterSearch.compare(copy, found, file) } ?? .missing
+    self.copy =
+      try copy.map { (copy) throws(ImageError) in try FooterSearch.compare(copy, found, file) } ?? .missing
     try check(file)
   }
 
   private static func compare(_ copy: Footer, _ footer: Footer, _ file: HostFile) throws(ImageError) -> Copy {
     guard copy.describesSameDisk(as: footer) else { return .otherDisk }
     guard copy.dataOffset != footer.dataOffset else { return .same }
-    guard let one = try DynamicHeader(of: copy, in: file), let other = try DynamicHeader(of: footer, in: file),
+    guard let one = try DynamicHeader(of: copy, in: file),
+      let other = try DynamicHeader(of: footer, in: file),
       one.tableOffset == other.tableOffset, one.blockSize == other.blockSize,
       one.maxTableEntries == other.maxTableEntries, one.headerVersion == other.headerVersion
     else { return .otherDisk }

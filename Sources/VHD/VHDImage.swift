@@ -108,7 +108,8 @@ public final class VHDImage: FormatImage {
     case .missing, .same: break
     case .otherHeader:
       warnings.append(
-        "\(name): a change of its parent was cut off; the parent that the footer at the end leads to is believed")
+        "\(name): a change of its parent was cut off; the parent that the footer at the end leads to is believed"
+      )
     case .otherDisk:
       warnings.append(
         "\(name): the footer and its copy speak of different disks; the footer at the end is believed")

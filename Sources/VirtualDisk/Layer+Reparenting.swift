@@ -34,7 +34,8 @@ extension Layer {
     default:
       throw ImageError(
         .notSupported,
-        "\(escaped(file.path)): is not of the format of \(escaped(parent.file.path)), which cannot be its parent")
+        "\(escaped(file.path)): is not of the format of \(escaped(parent.file.path)), which cannot be its parent"
+      )
     }
   }
 

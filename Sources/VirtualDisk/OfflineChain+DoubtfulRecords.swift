@@ -14,7 +14,8 @@ extension OfflineChain {
   /// that nobody else wrote the files (`merge(into:isSoleWriter:)`). Changes nothing. Waits.
   ///
   /// - Parameter children: those that get another parent.
-  package func doubtfulRecords(to depth: Int, _ children: [TakenChild]) throws(ImageError) -> [DoubtfulRecord] {
+  package func doubtfulRecords(to depth: Int, _ children: [TakenChild]) throws(ImageError) -> [DoubtfulRecord]
+  {
     var doubtful: [DoubtfulRecord] = []
     for image in images[...depth] + children.map(\.image) {
       if let record = try library.doubtfulRecord(of: image) { doubtful.append(record) }

@@ -163,7 +163,9 @@ extension MountTests {
       }
       let before = try answer()
       // 4 is a child of 3, which is to go.
-      let words = ["merge", workspace.image("3.\(format)"), "--into", workspace.image("1.\(format)"), "--delete"]
+      let words = [
+        "merge", workspace.image("3.\(format)"), "--into", workspace.image("1.\(format)"), "--delete",
+      ]
       let sums = try MergeTests.sums(workspace)
       let refused = try Vhdfs.run(words)
       #expect(refused.status == 17 && refused.errors.contains("4.\(format)"), "\(refused.summary)")
@@ -278,7 +280,8 @@ extension MountTests {
           #expect(done.succeeded && !done.output.contains("ended"), "\(done.summary)")
         default:
           let done = try MergeTests.vhdfs(["merge", "--force", "1.vhd"], workspace)
-          #expect(done.succeeded && done.output.contains("ended \(workspace.image("0.vhd"))\n"), "\(done.summary)")
+          #expect(
+            done.succeeded && done.output.contains("ended \(workspace.image("0.vhd"))\n"), "\(done.summary)")
           #expect(done.errors.contains("sole-writer would have kept them"), "\(done.summary)")
         }
         try Oracles.compare(workspace.image("0.vhd"), MergeTests.roots[4], with: models[1])

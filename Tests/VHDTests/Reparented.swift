@@ -182,8 +182,13 @@ struct Reparented {
   /// Other readers go by the copy at the beginning alone: if that is whole, so must be what it names.
   private func lookAsOthers(_ state: SparseBytes) throws {
     var bytes = [UInt8](repeating: 0, count: 1024)
-    _ = bytes.withUnsafeMutableBytes { state.read(into: UnsafeMutableRawBufferPointer(rebasing: $0[..<512]), at: 0) }
-    guard case .valid(let copy) = bytes.withUnsafeBytes({ Footer.examine(UnsafeRawBufferPointer(rebasing: $0[..<512])) })
+    _ = bytes.withUnsafeMutableBytes {
+      state.read(into: UnsafeMutableRawBufferPointer(rebasing: $0[..<512]), at: 0)
+    }
+    guard
+      case .valid(let copy) = bytes.withUnsafeBytes({
+        Footer.examine(UnsafeRawBufferPointer(rebasing: $0[..<512]))
+      })
     else { return }
     _ = bytes.withUnsafeMutableBytes { state.read(into: $0, at: copy.dataOffset) }
     guard bytes.withUnsafeBytes({ DynamicHeader($0) }) != nil else {

@@ -7,7 +7,9 @@ import Testing
 
 @Suite("Another parent for a VHD")
 struct ReparentingTests {
-  @Test("It names the new parent, reads the same, and is as other readers want it", arguments: Reparented.Start.allCases)
+  @Test(
+    "It names the new parent, reads the same, and is as other readers want it",
+    arguments: Reparented.Start.allCases)
   func done(_ start: Reparented.Start) throws {
     let family = try Reparented(start)
     #expect(try !family.look(family.child))
@@ -27,7 +29,8 @@ struct ReparentingTests {
     #expect(try !family.look(double.contents, isClosed: true))
   }
 
-  @Test("Every power cut on the way leaves the old parent or the new one", arguments: Reparented.Start.allCases)
+  @Test(
+    "Every power cut on the way leaves the old parent or the new one", arguments: Reparented.Start.allCases)
   func powerCuts(_ start: Reparented.Start) throws {
     let family = try Reparented(start)
     let double = RecordedFile(family.child)
@@ -47,7 +50,8 @@ struct ReparentingTests {
           states += 1
           if states % 7 == 0 { try family.goOn(state) }
         } catch {
-          throw Reparented.Flaw(description: "epoch \(number), \(choice), \(epoch.entries.count) changes: \(error)")
+          throw Reparented.Flaw(
+            description: "epoch \(number), \(choice), \(epoch.entries.count) changes: \(error)")
         }
       }
     }
@@ -55,7 +59,9 @@ struct ReparentingTests {
     #expect(states > 60)
   }
 
-  @Test("So does a second one, while what the first left is mended", arguments: [Reparented.Start.asMade, .littleRoom])
+  @Test(
+    "So does a second one, while what the first left is mended",
+    arguments: [Reparented.Start.asMade, .littleRoom])
   func secondPowerCut(_ start: Reparented.Start) throws {
     let family = try Reparented(start)
     let double = RecordedFile(family.child)
@@ -85,7 +91,8 @@ struct ReparentingTests {
     #expect(tries > 100)
   }
 
-  @Test("A host that fails leaves a chain that is whole", arguments: [Errno.ioError, .noSpace], [false, true])
+  @Test(
+    "A host that fails leaves a chain that is whole", arguments: [Errno.ioError, .noSpace], [false, true])
   func faults(_ code: Errno, lasts: Bool) throws {
     let family = try Reparented(.asMade)
     let kinds: Set<RecordedFile.Operation> =

@@ -149,7 +149,9 @@ struct ReparentingTests {
     }
   }
 
-  @Test("Wherever it ends the child reads the same and no change is missed; done, all is as before", arguments: cases)
+  @Test(
+    "Wherever it ends the child reads the same and no change is missed; done, all is as before",
+    arguments: cases)
   func cutOff(_ item: Case) throws {
     let family = try Family(item)
     #expect(try !family.look(family.start, isDone: true))
@@ -163,7 +165,8 @@ struct ReparentingTests {
       power.last(for: changes)
       do throws(ImageError) {
         try family.run(child, record, family.start.boot)
-        isDone = true
+        // That the record could not be closed is no reason to fail: it is a killed program's then.
+        isDone = !power.isGone
       } catch {
         #expect(error.chain.contains { $0.errno == .ioError }, "\(error)")
       }
