@@ -23,9 +23,6 @@ import Storage
 /// made equal when writing begins the next time (`mendFooters`), and a header that was left behind is brought back then
 /// (`bringHeaderHome`).
 extension BlockStore {
-  /// Bytes of a header, as places in the file go.
-  private static let headerLength = UInt64(DynamicHeader.length)
-
   /// See `VHDImage.replaceParent`. In a session only; nobody else uses the image.
   func replaceParent(_ parent: VHDParent) throws(ImageError) {
     repeat { try commit() } while hasUncommittedChanges
@@ -37,16 +34,17 @@ extension BlockStore {
       }
       let scan = try TableScan(layout, state.withLock { $0.bounds }, file)
       let current = upkeep.headerOffset
-      let draft = HeaderDraft(try bytes(BlockStore.headerLength, at: current), naming: parent)
-      // Whatever is in force lies before the old footer, and what is made here behind it.
-      let limit = min(scan.firstPlace, state.withLock { $0.room.footer })
-      let home = try usualPlace(of: current, limit: limit, inForce: []) ?? current
-      let slots = HeaderDraft.locators(of: try bytes(BlockStore.headerLength, at: home))
+      let draft = HeaderDraft(try header(at: current), naming: parent)
+      // When these are written to, what is in force lies behind the old footer.
+      var places = HeaderPlaces(
+        layout, limit: min(scan.firstPlace, state.withLock { $0.room.footer }), inForce: [])
+      let home = try places.usualHeader(insteadOf: current, file) ?? current
+      let slots = HeaderDraft.locators(of: try header(at: home))
 
       let behind = try putBehind(draft, upkeep)
       do throws(ImageError) {
         try name(header: behind.header, &upkeep)
-        try put(draft, at: home, slots, behind: behind.locators, limit: limit, inForce: [])
+        try put(draft, at: home, slots, behind: behind.locators, &places)
         try name(header: home, &upkeep)
       } catch {
         refuse("a change of its parent failed in the middle", error)
@@ -63,16 +61,17 @@ extension BlockStore {
   /// It is known by the header that stands, whole or torn, in the usual place, where no footer names it.
   func bringHeaderHome(_ scan: TableScan, _ upkeep: inout Upkeep) throws(ImageError) {
     let current = upkeep.headerOffset
-    let limit = min(scan.firstPlace, state.withLock { $0.room.footer })
-    guard let home = try usualPlace(of: current, limit: limit, inForce: layout.reserved),
-      let draft = try HeaderDraft(moving: try bytes(BlockStore.headerLength, at: current), file)
+    var places = HeaderPlaces(
+      layout, limit: min(scan.firstPlace, state.withLock { $0.room.footer }), inForce: layout.reserved)
+    guard let home = try places.usualHeader(insteadOf: current, file),
+      let draft = try HeaderDraft(moving: try header(at: current), file)
     else { return }
-    let slots = HeaderDraft.locators(of: try bytes(BlockStore.headerLength, at: home))
-    let places = HeaderDraft.locators(of: try bytes(BlockStore.headerLength, at: current))
+    let slots = HeaderDraft.locators(of: try header(at: home))
+    let behind = HeaderDraft.locators(of: try header(at: current))
       .filter { $0.platform != .none }
-      .map { FileExtent(offset: $0.dataOffset, length: $0.spaceInBytes) }
+      .map { HeaderDraft.Place(offset: $0.dataOffset, length: $0.spaceInBytes) }
     do throws(ImageError) {
-      try put(draft, at: home, slots, behind: places, limit: limit, inForce: layout.reserved)
+      try put(draft, at: home, slots, behind: behind, &places)
       try name(header: home, &upkeep)
     } catch {
       refuse("its header could not be brought back to its usual place", error)
@@ -94,7 +93,7 @@ extension BlockStore {
       end += locator.roomLength
     }
     let header = end
-    let footer = layout.footerPlace(after: header + BlockStore.headerLength)
+    let footer = layout.footerPlace(after: header + UInt64(DynamicHeader.length))
     do throws(ImageError) {
       for (locator, place) in zip(draft.locators, places) {
         try write(draft.data(of: locator), at: place.offset)
@@ -135,66 +134,24 @@ extension BlockStore {
   /// stays `behind`.
   private func put(
     _ draft: HeaderDraft, at home: UInt64, _ slots: [ParentLocator], behind: [HeaderDraft.Place],
-    limit: UInt64,
-    inForce: [FileExtent]
+    _ places: inout HeaderPlaces
   ) throws(ImageError) {
-    var taken = inForce + [FileExtent(offset: home, length: BlockStore.headerLength)]
-    var places: [HeaderDraft.Place] = []
-    for (index, locator) in draft.locators.enumerated() {
-      // Its own kind's first: Windows keeps more room for the one than for the other.
-      let candidates =
-        slots.filter { $0.platform == locator.platform }
-        + slots.filter { $0.platform != locator.platform && $0.platform != .none }
-      let place = candidates.lazy.compactMap { slot -> HeaderDraft.Place? in
-        self.place(in: slot, for: locator, limit: limit, taken: taken)
-      }.first
-      if let place {
-        try write(draft.data(of: locator), at: place.offset)
-        taken.append(place)
-      }
-      places.append(place ?? behind[index])
+    places.take(header: home)
+    var chosen: [HeaderDraft.Place] = []
+    for (locator, old) in zip(draft.locators, behind) {
+      let place = places.take(roomOf: slots, for: locator)
+      if let place { try write(draft.data(of: locator), at: place.offset) }
+      chosen.append(place ?? old)
     }
-    try write(draft.bytes(places), at: home)
+    try write(draft.bytes(chosen), at: home)
     // Before a footer names it.
     try flush()
   }
 
-  // MARK: - Places
-
-  /// The place of the header by custom, if it may be written there; nil: where it is now.
-  ///
-  /// - Parameters:
-  ///   - limit: where blocks begin, at the latest.
-  ///   - inForce: what must not be overwritten, besides the tables.
-  private func usualPlace(
-    of current: UInt64, limit: UInt64, inForce: [FileExtent]
-  ) throws(ImageError) -> UInt64? {
-    let usual = FileExtent(offset: NewLayout.headerOffset, length: BlockStore.headerLength)
-    guard current != usual.offset, usual.end <= limit, isFree(usual, inForce) else { return nil }
-    let cookie = try bytes(8, at: usual.offset).withUnsafeBytes { $0.bigEndian(UInt64.self, at: 0) }
-    return cookie == DynamicHeader.cookie ? usual.offset : nil
-  }
-
-  /// The room that another locator has for its data, where these fit.
-  private func place(
-    in slot: ParentLocator, for locator: HeaderDraft.Locator, limit: UInt64, taken: [FileExtent]
-  ) -> HeaderDraft.Place? {
-    guard slot.dataOffset % BlockLayout.sector == 0, slot.dataOffset < limit else { return nil }
-    // Up to the blocks, whatever the file says.
-    let space = min(slot.spaceInBytes, limit - slot.dataOffset) / BlockLayout.sector * BlockLayout.sector
-    let place = HeaderDraft.Place(offset: slot.dataOffset, length: space)
-    return space >= locator.roomLength && isFree(place, taken) ? place : nil
-  }
-
-  private func isFree(_ extent: FileExtent, _ taken: [FileExtent]) -> Bool {
-    let footer = FileExtent(offset: 0, length: UInt64(Footer.length))
-    return !([footer] + layout.tables + taken).contains { $0.overlaps(extent) }
-  }
-
   // MARK: - Bytes
 
-  private func bytes(_ count: UInt64, at offset: UInt64) throws(ImageError) -> [UInt8] {
-    let buffer = ByteBuffer(count: Int(count))
+  private func header(at offset: UInt64) throws(ImageError) -> [UInt8] {
+    let buffer = ByteBuffer(count: DynamicHeader.length)
     try file.read(into: buffer.bytes, at: offset)
     return Array(buffer.readable)
   }

@@ -216,6 +216,14 @@ struct Reparented {
 }
 
 extension RecordedEpoch {
+  /// How many of the changes write a footer.
+  var footerWrites: Int {
+    entries.count { entry in
+      guard case .write(_, let bytes) = entry.change else { return false }
+      return bytes.starts(with: "conectix".utf8)
+    }
+  }
+
   /// Calls with every state that a power cut could leave: any of the changes, any of the sizes, and each change torn, with
   /// the others there or not.
   func forEachState(_ body: (CrashChoice) throws -> Void) throws {
