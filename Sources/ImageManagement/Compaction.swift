@@ -82,8 +82,8 @@ public struct Compaction: Operation {
     var outcome = CompactionOutcome()
     if isDryRun {
       outcome.releasedBlocks = plan.releasedCount
-      outcome.movedBlocks = plan.packing.moves
-      outcome.movedBytes = plan.packing.bytes
+      outcome.movedBlocks = UInt64(plan.packing.moves.count)
+      outcome.movedBytes = plan.packing.movedBytes
       outcome.trimmedBytes = plan.trimmedBytes
     } else {
       do throws(ImageError) {
@@ -119,8 +119,22 @@ public struct Compaction: Operation {
       ReportField("blocks_moved", .number(outcome.movedBlocks)),
       ReportField("bytes_moved", .number(outcome.movedBytes)),
       ReportField("bytes_trimmed", .number(outcome.trimmedBytes)),
+      ReportField("bytes_unused", .number(plan.packing.unusedBytes)),
+      ReportField("unused_note", .text(plan.packing.obstacle?.sentence ?? "")),
       ReportField("partitions", .list(item: "partition", space.report)),
     ]
     return fields
+  }
+}
+
+extension BlockPacking.Obstacle {
+  /// Why a file keeps room that neither blocks nor its own structures have.
+  fileprivate var sentence: String {
+    switch self {
+    case .nothingMoves: "no block moves into holes in this mode"
+    case .copying(let bytes): "closing the gaps would copy \(bytes) bytes, which is out of proportion"
+    case .structures: "in front of the format's own tables, which stay where they are"
+    case .alignment(let bytes): "blocks begin at multiples of \(bytes) bytes"
+    }
   }
 }

@@ -1,76 +1,20 @@
 import Storage
 
-/// Blocks on their way from the file's tail into holes further in front.
+/// Blocks on their way to other places of the file.
 ///
-/// A move: bitmap and data to a hole, flush, the table's entry, flush. A cut-off leaves the entry with the old place or
-/// the new one (a sector of the table is written whole or not at all), and both hold the bytes: nothing is put where a
-/// block was before the cut of the file. Many moves share the two flushes. Nobody else uses the image meanwhile.
+/// A move: bitmap and data to room that no block has, flush, the table's entry, flush. A cut-off leaves the entry with the
+/// old place or the new one (a sector of the table is written whole or not at all), and both hold the bytes: nothing is
+/// put where a block was before that is durable. Many moves share the two flushes. Nobody else uses the image meanwhile.
 extension BlockStore {
-  /// What a block takes, its last sector included.
-  private var roomLength: UInt64 { layout.bitmapLength + layout.blockSize }
-
-  /// Sector and block number of every block with room, by their places: a sort of whole numbers orders them. Waits.
+  /// Does the moves of a packing that was decided for this file as it is now. In a session only. `moved` is told what is
+  /// committed: how many moves, and how many bytes.
   ///
-  /// Memory: 8 bytes a block, at most 64 MiB.
-  private func blocksByPlace(without isReleased: (UInt64) -> Bool) throws(ImageError) -> [UInt64] {
-    var blocks: [UInt64] = []
-    var block: UInt64 = 0
-    while let next = try nextBlockWithRoom(from: block) {
-      block = next + 1
-      guard !isReleased(next), let place = try room(ofBlock: next) else { continue }
-      blocks.append((place / BlockLayout.sector) << 32 | next)
-    }
-    blocks.sort()
-    return blocks
-  }
-
-  /// Which blocks go where, the last first; and where the last one that stays, or comes, ends.
-  private func moves(_ blocks: [UInt64]) -> (moves: [(block: UInt64, from: UInt64, to: UInt64)], end: UInt64)
-  {
-    var moves: [(block: UInt64, from: UInt64, to: UInt64)] = []
-    var low = layout.tablesEnd
-    var first = 0
-    var last = blocks.count - 1
-    var end = low
-    while first <= last {
-      let next = (blocks[first] >> 32) * BlockLayout.sector
-      guard let place = place(from: low, before: next) else {
-        low = max(low, next + roomLength)
-        end = low
-        first += 1
-        continue
-      }
-      moves.append((blocks[last] & 0xFFFF_FFFF, (blocks[last] >> 32) * BlockLayout.sector, place))
-      low = place + roomLength
-      end = low
-      last -= 1
-    }
-    return (moves, end)
-  }
-
-  /// A place for a block in the hole [low, next): where data are aligned as new blocks' are, unless fewer blocks would
-  /// fit into the hole so.
-  private func place(from low: UInt64, before next: UInt64) -> UInt64? {
-    let tight = low.roundedUp(to: BlockLayout.sector)
-    guard tight + roomLength <= next else { return nil }
-    let aligned = layout.place(from: low)
-    guard aligned + roomLength <= next else { return tight }
-    return 1 + (next - aligned - roomLength) / layout.step >= (next - tight) / roomLength ? aligned : tight
-  }
-
-  /// What moving would come to if the blocks that `isReleased` names had no room any more. Changes nothing. Waits.
-  func packing(without isReleased: (UInt64) -> Bool) throws(ImageError) -> BlockPacking {
-    let (moves, end) = moves(try blocksByPlace(without: isReleased))
-    return BlockPacking(
-      moves: UInt64(moves.count), bytes: UInt64(moves.count) * roomLength,
-      fileSize: layout.footerPlace(after: end) + BlockLayout.sector)
-  }
-
-  /// Moves blocks from the tail into the lowest holes until none fits. In a session only. Returns what was moved; it is
-  /// committed when this returns or fails.
+  /// Errors: the host's; the monitor's; a block is not where it was. What was committed stays.
   ///
   /// - Parameter batch: bytes that share a commit.
-  func pack(batch: UInt64, _ monitor: RelocationMonitor) throws(ImageError) -> BlockPacking {
+  func pack(
+    _ packing: BlockPacking, batch: UInt64, _ monitor: RelocationMonitor, moved: (UInt64, UInt64) -> Void
+  ) throws(ImageError) {
     repeat { try commit() } while hasUncommittedChanges
     drain()
     // Holes are filled here: nobody else may hand them out, or make them zero later. What is left of them is found again
@@ -81,36 +25,42 @@ extension BlockStore {
       state.room.stable = []
       state.room.emptyCandidates = []
     }
-    let (moves, end) = moves(try blocksByPlace(without: { _ in false }))
-    var done = BlockPacking(moves: 0, bytes: 0, fileSize: layout.footerPlace(after: end) + BlockLayout.sector)
+    if let end = highestTarget(packing) { try makeRoom(upTo: end) }
     var next = 0
-    while next < moves.count {
-      var copied: UInt64 = 0
+    while next < packing.moves.count {
       let first = next
-      do throws(ImageError) {
-        while next < moves.count, copied < batch {
-          try copy(from: moves[next].from, to: moves[next].to, monitor)
-          copied += roomLength
-          next += 1
-        }
-      } catch {
-        // The table knows nothing of the copies; they need not reach the medium.
-        for move in moves[first...min(next, moves.count - 1)] {
-          try? file.punch(at: move.to, length: roomLength)
-        }
-        throw error
-      }
-      // The bitmaps lie elsewhere from now on; what is remembered by the new places is of earlier blocks.
-      state.withLock { $0.tables.bitmaps.removeAll() }
-      for move in moves[first..<next] { try relocate(move.block, from: move.from, to: move.to) }
-      // Its first flush makes the copies durable before the table speaks of them: were an entry durable first, a crash
-      // would show what lay there earlier.
-      try commit()
-      done.moves += UInt64(next - first)
-      done.bytes += copied
+      var bytes: UInt64 = 0
+      repeat {
+        bytes += roomLength
+        next += 1
+      } while next < packing.moves.count && !packing.moves[next].needsCommit && bytes < batch
+      try move(packing.moves[first..<next], monitor)
+      moved(UInt64(next - first), bytes)
     }
-    return done
   }
+
+  /// Copies some, one after the other; then makes the copies their places, with one commit for all.
+  private func move(_ moves: ArraySlice<BlockMove>, _ monitor: RelocationMonitor) throws(ImageError) {
+    var copied = 0
+    do throws(ImageError) {
+      for move in moves {
+        copied += 1
+        try copy(from: place(move.from), to: place(move.to), monitor)
+      }
+    } catch {
+      // The table knows nothing of the copies; they need not reach the medium.
+      for move in moves.prefix(copied) { try? file.punch(at: place(move.to), length: roomLength) }
+      throw error
+    }
+    // The bitmaps lie elsewhere from now on; what is remembered by the new places is of earlier blocks.
+    state.withLock { $0.tables.bitmaps.removeAll() }
+    for move in moves { try relocate(UInt64(move.number), from: place(move.from), to: place(move.to)) }
+    // Its first flush makes the copies durable before the table speaks of them: were an entry durable first, a crash
+    // would show what lay there earlier.
+    try commit()
+  }
+
+  private func place(_ sectors: UInt32) -> UInt64 { UInt64(sectors) * BlockLayout.sector }
 
   private func copy(from source: UInt64, to target: UInt64, _ monitor: RelocationMonitor) throws(ImageError) {
     try monitor.check()

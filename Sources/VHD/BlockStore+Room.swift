@@ -68,6 +68,31 @@ extension BlockStore {
     let count = min(wanted, (reach - BlockLayout.sector - first) / layout.step)
     let end = first + (count - 1) * layout.step + layout.bitmapLength + layout.blockSize
     let footer = max(layout.footerPlace(after: end), old + BlockLayout.sector)
+    try moveFooter(from: old, to: footer, upkeep)
+    state.withLock { state in
+      state.room.zeroedEnd = footer
+      state.room.growth = min(growth * 2, Room.largestGrowth)
+    }
+  }
+
+  /// Makes room up to `end` for blocks that are moved there; what they leave is cut at the clean close.
+  func makeRoom(upTo end: UInt64) throws(ImageError) {
+    try upkeep.withLock { (upkeep) throws(ImageError) in
+      let old = state.withLock { $0.room.footer }
+      guard end > old else { return }
+      try moveFooter(from: old, to: max(layout.footerPlace(after: end), old + BlockLayout.sector), upkeep)
+      // Nobody else is handed anything of it.
+      state.withLock { state in
+        state.room.cursor = max(state.room.cursor, end)
+        state.room.zeroedEnd = state.room.cursor
+      }
+    }
+  }
+
+  /// Grows the file so that it ends with the footer at `footer`; what it grew by reads as zero.
+  private func moveFooter(
+    from old: UInt64, to footer: UInt64, _ upkeep: borrowing Upkeep
+  ) throws(ImageError) {
     let bytes = ByteBuffer(copying: upkeep.footer)
     do throws(ImageError) {
       try file.write(bytes.readable, at: footer)
@@ -83,8 +108,6 @@ extension BlockStore {
     try file.writeZeros(at: old, length: BlockLayout.sector)
     state.withLock { state in
       state.room.footer = footer
-      state.room.zeroedEnd = footer
-      state.room.growth = min(growth * 2, Room.largestGrowth)
       state.bounds.end = footer
     }
   }

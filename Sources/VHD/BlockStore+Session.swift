@@ -34,12 +34,7 @@ extension BlockStore {
       }
       let bounds = state.withLock { $0.bounds }
       let scan = try TableScan(layout, bounds, file)
-      if let problem = scan.problem {
-        throw ImageError(
-          problem.returnValue, errno: problem.errno,
-          "\(name): is read, but not written, because it is damaged",
-          cause: problem)
-      }
+      try scan.failIfDamaged(file)
       var footer = bounds.end
       if !upkeep.footersAreGood {
         footer = try mendFooters(upkeep)

@@ -92,6 +92,14 @@ struct TableScan: Sendable {
     return overlapping.count >= TableScan.mostKept || overlapping.contains(block)
   }
 
+  /// Nothing is written where the table cannot be right.
+  func failIfDamaged(_ file: HostFile) throws(ImageError) {
+    guard let problem else { return }
+    throw ImageError(
+      problem.returnValue, errno: problem.errno,
+      "\(escaped(file.path)): is read, but not written, because it is damaged", cause: problem)
+  }
+
   static func overlapError(_ block: UInt64, _ other: UInt64, _ layout: BlockLayout, _ file: HostFile)
     -> ImageError
   {

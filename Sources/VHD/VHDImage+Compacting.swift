@@ -16,18 +16,28 @@ extension VHDImage {
   /// Takes the room of a block away: it reads as the parent does, or zero where there is none. In a session only.
   public func release(block: UInt64) throws(ImageError) { try blocks?.release(block: block) }
 
-  /// What moving would come to if the blocks that `isReleased` names had no room any more. Changes nothing. Waits.
-  public func packing(without isReleased: (UInt64) -> Bool) throws(ImageError) -> BlockPacking {
-    if let blocks { return try blocks.packing(without: isReleased) }
-    return BlockPacking(moves: 0, bytes: 0, fileSize: try file.size())
+  /// How the file will be when the blocks that `isReleased` names have no room any more, and those that are left are packed,
+  /// or (with `moves` false) stay. Changes nothing. Waits; the whole table is looked through.
+  ///
+  /// Errors: those of a session that begins: blocks share room, or lie outside of the file.
+  ///
+  /// - Parameter batch: bytes that are put aside at a time.
+  public func packing(
+    without isReleased: (UInt64) -> Bool, moves: Bool, batch: UInt64
+  ) throws(ImageError) -> BlockPacking {
+    if let blocks { return try blocks.packing(without: isReleased, moves: moves, batch: batch) }
+    var packing = BlockPacking()
+    packing.fileSize = try file.size()
+    return packing
   }
 
-  /// Moves blocks from the tail into the lowest holes until none fits. In a session only. Returns what was moved; it is
-  /// committed when this returns or fails.
+  /// Does the moves of a packing that was decided for this file as it is now. In a session only. `moved` is told what is
+  /// committed: how many moves, and how many bytes.
   ///
   /// - Parameter batch: bytes that share a commit.
-  public func pack(batch: UInt64, _ monitor: RelocationMonitor) throws(ImageError) -> BlockPacking {
-    if let blocks { return try blocks.pack(batch: batch, monitor) }
-    return BlockPacking(moves: 0, bytes: 0, fileSize: try file.size())
+  public func pack(
+    _ packing: BlockPacking, batch: UInt64, _ monitor: RelocationMonitor, moved: (UInt64, UInt64) -> Void
+  ) throws(ImageError) {
+    try blocks?.pack(packing, batch: batch, monitor, moved: moved)
   }
 }

@@ -174,60 +174,27 @@ struct SpaceMap: ~Copyable {
 
   // MARK: - Packing
 
-  /// MiB in use below `end`, which is what the file would have without holes. After `adopt` only.
-  var usedMebibytes: UInt64 {
-    let free = (self.free ?? []).reduce(UInt64(0)) { $0 + UInt64($1.nonzeroBitCount) }
-    return end / VHDXFormat.mebibyte - min(free, end / VHDXFormat.mebibyte)
-  }
-
-  /// Bytes that are free below `end`. After `adopt` only.
-  var freeBytes: UInt64 {
-    (free ?? []).reduce(UInt64(0)) { $0 + UInt64($1.nonzeroBitCount) } * VHDXFormat.mebibyte
-  }
-
-  /// The lowest stretch of free room at or behind `start`.
-  func lowestFree(from start: UInt64) -> Range<UInt64>? {
-    guard let map = free else { return nil }
-    var position = start / VHDXFormat.mebibyte
-    let last = UInt64(map.count) * 64
-    while position < last, !SpaceMap.isFree(map, position) {
-      position += map[Int(position / 64)] >> (position % 64) == 0 ? 64 - position % 64 : 1
-    }
-    let first = position
-    while position < last, SpaceMap.isFree(map, position) { position += 1 }
-    return first < last ? (first * VHDXFormat.mebibyte)..<(position * VHDXFormat.mebibyte) : nil
-  }
-
   /// Holes that were made ready for new blocks are ordinary free room again.
   mutating func returnReady() {
     for hole in ready { addFree(hole..<(hole + readyLength)) }
     ready = []
   }
 
-  /// Takes the lowest free room of `length` bytes that ends at or below `limit`; nil when there is none.
-  mutating func takeLowest(_ length: UInt64, below limit: UInt64) -> UInt64? {
-    guard var map = free else { return nil }
-    free = nil
-    defer { free = map }
-    let needed = length / VHDXFormat.mebibyte
-    let end = min(limit / VHDXFormat.mebibyte, UInt64(map.count) * 64)
-    var position: UInt64 = 0
-    var run: UInt64 = 0
-    while position < end {
-      let word = map[Int(position / 64)]
-      if run == 0, word >> (position % 64) == 0 {
-        position = (position / 64 + 1) * 64
-        continue
-      }
-      run = word >> (position % 64) & 1 == 1 ? run + 1 : 0
-      position += 1
-      if run == needed {
-        let place = (position - needed) * VHDXFormat.mebibyte
-        SpaceMap.set(&map, place..<(place + length), to: false)
-        return place
-      }
+  /// Takes a place that was chosen beforehand, growing the file where it reaches behind it; false when part of it is not
+  /// free. After `adopt` only.
+  mutating func claim(_ range: Range<UInt64>, file: HostFile) throws(ImageError) -> Bool {
+    guard var map = free, range.lowerBound <= end else { return false }
+    let known = range.lowerBound..<min(range.upperBound, end)
+    var place = known.lowerBound
+    while place < known.upperBound {
+      guard SpaceMap.isFree(map, place / VHDXFormat.mebibyte) else { return false }
+      place += VHDXFormat.mebibyte
     }
-    return nil
+    if range.upperBound > end { _ = try allocateAtEnd(range.upperBound - end, file: file) }
+    free = nil
+    SpaceMap.set(&map, known, to: false)
+    free = map
+    return true
   }
 
   // MARK: - Bits
@@ -301,6 +268,28 @@ struct SpaceUse {
 
   /// How many MiB are in use, what lies behind the file's end left out.
   var usedMebibytes: UInt64 { bits.reduce(0) { $0 + UInt64($1.nonzeroBitCount) } }
+
+  /// Takes the lowest `count` MiB in a row, at or behind `start`, that are not in use and end at or below `limit`, all in
+  /// MiB; nil when there are none.
+  mutating func takeLowestFree(_ count: UInt64, from start: UInt64, below limit: UInt64) -> UInt64? {
+    var place = start
+    var run: UInt64 = 0
+    let last = min(limit, mebibytes)
+    while place < last {
+      let word = bits[Int(place / 64)]
+      if run == 0, ~word >> (place % 64) == 0 {
+        place = (place / 64 + 1) * 64
+        continue
+      }
+      run = word >> (place % 64) & 1 == 0 ? run + 1 : 0
+      place += 1
+      if run == count {
+        for taken in (place - count)..<place { bits[Int(taken / 64)] |= 1 << (taken % 64) }
+        return place - count
+      }
+    }
+    return nil
+  }
 
   /// Notes a range as used; false when part of it was used already. What lies outside the file is left out.
   mutating func add(_ range: Range<UInt64>) -> Bool {

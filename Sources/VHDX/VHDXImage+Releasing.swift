@@ -42,7 +42,9 @@ extension VHDXImage {
     case .fullyPresent, .partiallyPresent: true
     case .undefined, .unmapped:
       entry.offset != 0 && entry.offset <= VHDXFormat.maximumFileOffset
-        && isAnchorPossible(entry.offset..<(entry.offset + blockSize), below: tables.space.initialEnd)
+        && isAnchorPossible(
+          entry.offset..<(entry.offset + blockSize),
+          below: max(tables.space.initialEnd, tables.overlay?.lastFileOffset ?? 0))
     default: false
     }
   }
@@ -80,7 +82,8 @@ extension VHDXImage {
   public func releaseUnusedBitmaps() throws(ImageError) -> UInt64 {
     var released: UInt64 = 0
     for chunk in 0..<geometry.chunks {
-      guard try bitmapRoom(chunk: chunk) != nil, try !isBitmapNeeded(chunk: chunk) else { continue }
+      guard try bitmapRoom(chunk: chunk) != nil, try !isBitmapNeeded(chunk: chunk, without: { _ in false })
+      else { continue }
       let done = try withTables(mayWait: true) { (tables, access) throws(ImageError) -> Bool? in
         guard try tables.canTakeChange() else { return nil }
         let index = geometry.bitmapIndex(chunk: chunk)
@@ -110,7 +113,8 @@ extension VHDXImage {
     return answer ?? nil
   }
 
-  private func isBitmapNeeded(chunk: UInt64) throws(ImageError) -> Bool {
+  /// Whether a block of a chunk is partly present, those left out that are going to give their room up. Waits.
+  func isBitmapNeeded(chunk: UInt64, without isReleased: (UInt64) -> Bool) throws(ImageError) -> Bool {
     guard isDifferencing else { return false }
     var block = chunk * geometry.chunkRatio
     let last = min(block + geometry.chunkRatio, geometry.payloadBlocks)
@@ -119,7 +123,7 @@ extension VHDXImage {
         let step = min(block + 512, last)
         while block < step {
           guard let entry = try entry(geometry.payloadIndex(block), &tables, access) else { return nil }
-          if entry.state == .partiallyPresent { return true }
+          if entry.state == .partiallyPresent, !isReleased(block) { return true }
           block += 1
         }
         return false

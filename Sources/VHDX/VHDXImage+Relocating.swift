@@ -1,41 +1,20 @@
 import Storage
 
-/// Blocks and sector bitmaps on their way from the file's tail into holes further in front.
+/// Blocks and sector bitmaps on their way to other places of the file.
 ///
-/// A move: the bytes to a hole, flush, the table through the log. A cut-off leaves the table with the old place or the
-/// new one, and both hold the bytes: the old room is free only when the new entry is durable. Many moves share a commit,
-/// and so its flushes. Nobody else uses the image meanwhile; readers of other processes keep off by its lock.
+/// A move: the bytes to room that nothing has, flush, the table through the log. A cut-off leaves the table with the old place
+/// or the new one, and both hold the bytes: the old room is free only when the new entry is durable. Many moves share a
+/// commit, and so its flushes. Nobody else uses the image meanwhile; readers of other processes keep off by its lock.
 extension VHDXImage {
-  /// A block or a sector bitmap, and where it lies.
-  struct Unit {
-    var offset: UInt64
-    /// Of its entry in the block table.
-    var index: UInt64
-    var length: UInt64
-  }
-
-  /// What moving would come to if the blocks that `isReleased` names had no room any more. Changes nothing. Waits.
-  public func packing(without isReleased: (UInt64) -> Bool) throws(ImageError) -> BlockPacking {
-    let end = tables.withLock { max($0.space.initialEnd, $0.wholeFileSize) }
-    var used = SpaceUse(fileSize: end)
-    for range in structures { _ = used.add(range) }
-    try forEachUnit(without: isReleased) { unit in _ = used.add(unit.offset..<(unit.offset + unit.length)) }
-    let limit = packedEnd(used.usedMebibytes)
-    var packing = BlockPacking(moves: 0, bytes: 0, fileSize: min(end, limit))
-    try forEachUnit(without: isReleased) { unit in
-      guard unit.offset + unit.length > limit else { return }
-      packing.moves += 1
-      packing.bytes += unit.length
-    }
-    if packing.moves == 0 { packing.fileSize = max(used.end, structuresEnd) }
-    return packing
-  }
-
-  /// Moves blocks from the tail into the lowest holes until none fits. In a session only; the whole table was looked through.
-  /// Returns what was moved. What was moved is committed when this returns or fails.
+  /// Does the moves of a packing that was decided for this file as it is now. In a session only; the whole table was looked
+  /// through. `moved` is told what is committed: how many moves, and how many bytes.
+  ///
+  /// Errors: the host's; the monitor's; a place is not as it was. What was committed stays.
   ///
   /// - Parameter batch: bytes that share a commit.
-  public func pack(batch: UInt64, _ monitor: RelocationMonitor) throws(ImageError) -> BlockPacking {
+  public func pack(
+    _ packing: BlockPacking, batch: UInt64, _ monitor: RelocationMonitor, moved: (UInt64, UInt64) -> Void
+  ) throws(ImageError) {
     try commit()
     drain()
     try reclaimRoom()
@@ -44,118 +23,88 @@ extension VHDXImage {
       tables.space.returnReady()
       if tables.cache.dirtyCount == 0 { tables.cache.removeAll() }
     }
-    let limit = tables.withLock { packedEnd($0.space.usedMebibytes) }
-    var movers = try units { $0.offset + $0.length > limit }
-    var done = BlockPacking(moves: 0, bytes: 0, fileSize: 0)
-    while !movers.isEmpty {
-      let moved = try moveBatch(&movers, batch, monitor)
-      for unit in moved {
-        done.moves += 1
-        done.bytes += unit.length
-      }
+    var next = 0
+    while next < packing.moves.count {
+      let first = next
+      var bytes: UInt64 = 0
+      repeat {
+        bytes += unitLength(UInt64(packing.moves[next].number))
+        next += 1
+      } while next < packing.moves.count && !packing.moves[next].needsCommit && bytes < batch
+      try move(packing.moves[first..<next], monitor)
+      moved(UInt64(next - first), bytes)
     }
-    try closeGaps(batch: batch, monitor, &done)
-    return done
   }
 
-  /// Where the file would end if all below were in use: what lies there or behind is to move.
-  private func packedEnd(_ usedMebibytes: UInt64) -> UInt64 {
-    max(structuresEnd, usedMebibytes * VHDXFormat.mebibyte)
-  }
-
-  /// Copies the last of `movers` into holes, and commits that.
-  private func moveBatch(
-    _ movers: inout [Unit], _ batch: UInt64, _ monitor: RelocationMonitor
-  ) throws(ImageError) -> [Unit] {
-    try move(monitor) { (tables, bytes) throws(ImageError) in
-      while let unit = movers.last, bytes < batch {
-        movers.removeLast()
-        if let hole = tables.space.takeLowest(unit.length, below: unit.offset) { return (unit, hole) }
-      }
-      return nil
-    }.map(\.unit)
-  }
-
-  /// Copies what `next` names, one after the other, to the free room that it took for it; then makes that the unit's
-  /// place, with one commit for all. `next` is told the bytes so far.
-  func move(
-    _ monitor: RelocationMonitor,
-    next: (inout Tables, UInt64) throws(ImageError) -> (unit: Unit, target: UInt64)?
-  ) throws(ImageError) -> [(unit: Unit, target: UInt64)] {
-    var copies: [(unit: Unit, target: UInt64)] = []
-    var bytes: UInt64 = 0
+  /// Copies some, one after the other; then makes the copies their places, with one commit for all.
+  private func move(_ moves: ArraySlice<BlockMove>, _ monitor: RelocationMonitor) throws(ImageError) {
+    var claimed: [Range<UInt64>] = []
+    var relocated = 0
     do throws(ImageError) {
-      while true {
-        let found = try tables.withLock { (tables) throws(ImageError) in try next(&tables, bytes) }
-        guard let found else { break }
-        copies.append(found)
-        try copy(found.unit, to: found.target, monitor)
-        bytes += found.unit.length
+      for move in moves {
+        let target = try claim(move)
+        claimed.append(target)
+        try copy(from: place(move.from), to: target, monitor)
+      }
+      for move in moves {
+        try relocate(move)
+        relocated += 1
       }
     } catch {
-      // The tables know nothing of the copies: their room is as free as before, and need not reach the medium.
-      for copy in copies { try? file.punch(at: copy.target, length: copy.unit.length) }
-      tables.withLock { tables in
-        for copy in copies { tables.space.addFree(copy.target..<(copy.target + copy.unit.length)) }
+      // The table knows nothing of these copies: their room is as free as before, and need not reach the medium.
+      for range in claimed[relocated...] {
+        try? file.punch(at: range.lowerBound, length: UInt64(range.count))
+        tables.withLock { $0.space.addFree(range) }
       }
       throw error
     }
-    guard !copies.isEmpty else { return [] }
-    for copy in copies { try relocate(copy.unit, to: copy.target) }
     // The first flush of the commit makes the copies durable, before the table speaks of them; the old rooms are given up
     // only after the entry is in the log.
     try commit()
-    return copies
   }
 
-  private func copy(_ unit: Unit, to hole: UInt64, _ monitor: RelocationMonitor) throws(ImageError) {
+  private func place(_ mebibytes: UInt32) -> UInt64 { UInt64(mebibytes) * VHDXFormat.mebibyte }
+
+  /// Takes the room that a move goes to.
+  private func claim(_ move: BlockMove) throws(ImageError) -> Range<UInt64> {
+    let target = place(move.to)..<(place(move.to) + unitLength(UInt64(move.number)))
+    if try tables.withLock({ (tables) throws(ImageError) in try tables.space.claim(target, file: file) }) { return target }
+    // What a block gave up before is free only when the host could take it back.
+    try reclaimRoom()
+    guard try tables.withLock({ (tables) throws(ImageError) in try tables.space.claim(target, file: file) }) else {
+      throw ImageError(
+        .failed, "\(escaped(file.path)): the room at \(target.lowerBound), where a block was to move, is not free; compact again")
+    }
+    return target
+  }
+
+  private func copy(from source: UInt64, to target: Range<UInt64>, _ monitor: RelocationMonitor) throws(ImageError) {
     try monitor.check()
+    let whole = UInt64(target.count)
     // What is a hole in the source is not copied.
-    try file.punch(at: hole, length: unit.length)
+    try file.punch(at: target.lowerBound, length: whole)
     // The disk's last block may reach behind the file's end.
-    let length = min(unit.length, max(try file.size(), unit.offset) - unit.offset)
-    try file.copy(from: unit.offset, to: hole, length: length) { (count) throws(ImageError) in
+    let length = min(whole, max(try file.size(), source) - source)
+    try file.copy(from: source, to: target.lowerBound, length: length) { (count) throws(ImageError) in
       monitor.copied(count)
       try monitor.check()
     }
-    if length < unit.length { monitor.copied(unit.length - length) }
+    if length < whole { monitor.copied(whole - length) }
   }
 
-  private func relocate(_ unit: Unit, to target: UInt64) throws(ImageError) {
+  private func relocate(_ move: BlockMove) throws(ImageError) {
+    let index = UInt64(move.number)
+    let source = place(move.from)
     _ = try withTables(mayWait: true) { (tables, access) throws(ImageError) -> Void? in
       if let failure = tables.failure { throw failure }
-      guard let entry = try entry(unit.index, &tables, access) else { return nil }
-      guard entry.offset == unit.offset else {
-        throw damagedEntry("entry \(unit.index) changed while its block was moved")
+      guard let entry = try entry(index, &tables, access) else { return nil }
+      guard entry.offset == source else {
+        throw damagedEntry("entry \(index) changed while its block was moved")
       }
-      setEntry(unit.index, BlockTableEntry(entry.state, offset: target), &tables)
+      setEntry(index, BlockTableEntry(entry.state, offset: place(move.to)), &tables)
       tables.space.release(
-        unit.offset..<(unit.offset + unit.length), epoch: gate.current, change: tables.changes)
+        source..<(source + unitLength(index)), epoch: gate.current, change: tables.changes)
       return ()
-    }
-  }
-
-  /// Those that `isWanted` names, by their places. Waits.
-  func units(where isWanted: (Unit) -> Bool) throws(ImageError) -> [Unit] {
-    var found: [Unit] = []
-    let none: (UInt64) -> Bool = { _ in false }
-    try forEachUnit(without: none) { if isWanted($0) { found.append($0) } }
-    return found.sorted { $0.offset < $1.offset }
-  }
-
-  /// Everything that has room and could lie elsewhere, in the table's order. Waits.
-  private func forEachUnit(
-    without isReleased: (UInt64) -> Bool, _ body: (Unit) -> Void
-  ) throws(ImageError) {
-    var block: UInt64 = 0
-    while let next = try nextBlockWithRoom(from: block) {
-      block = next + 1
-      guard !isReleased(next), let place = try room(ofBlock: next) else { continue }
-      body(Unit(offset: place, index: geometry.payloadIndex(next), length: blockSize))
-    }
-    for chunk in 0..<geometry.chunks {
-      guard let place = try bitmapRoom(chunk: chunk) else { continue }
-      body(Unit(offset: place, index: geometry.bitmapIndex(chunk: chunk), length: VHDXFormat.mebibyte))
     }
   }
 }

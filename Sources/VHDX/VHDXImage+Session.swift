@@ -25,12 +25,7 @@ extension VHDXImage {
       // Blocks that share a place must be found before one of them is written; in a long table they are looked for in
       // the background, and until then no hole is used.
       let end = tables.withLock { max($0.space.initialEnd, $0.wholeFileSize) }
-      guard end <= VHDXFormat.largestWrittenFile else {
-        throw ImageError(
-          .notSupported,
-          "\(escaped(file.path)): is, or by its log would be, \(end) bytes long; files of more than 256 TiB are read, "
-            + "not written. Copy the disk to a new image")
-      }
+      try checkLength(end)
       let isAdopted = tables.withLock { $0.space.isAdopted }
       let isQuick = geometry.entries * 8 <= quickTableLength
       let used = isQuick && !isAdopted ? try spaceInUse(below: end, inSession: false) : nil
@@ -161,6 +156,16 @@ extension VHDXImage {
       throw error
     }
     tables.space.didCut(to: size)
+  }
+
+  /// - Parameter end: where the file ends, what its log says included.
+  func checkLength(_ end: UInt64) throws(ImageError) {
+    guard end <= VHDXFormat.largestWrittenFile else {
+      throw ImageError(
+        .notSupported,
+        "\(escaped(file.path)): is, or by its log would be, \(end) bytes long; files of more than 256 TiB are read, "
+          + "not written. Copy the disk to a new image")
+    }
   }
 
   private func checkWritable(_ header: Header) throws(ImageError) {

@@ -14,11 +14,13 @@ public struct CompactionPlan: Sendable {
   var changedParts: [Range<UInt64>] = []
   /// Ranges of the disk that are made zero in place, ascending.
   var trimmed: [TrimmedRange] = []
-  /// How the blocks lie afterwards.
-  public internal(set) var packing = BlockPacking(moves: 0, bytes: 0, fileSize: 0)
+  /// How the blocks lie afterwards, and what moves for that.
+  public internal(set) var packing = BlockPacking()
+  /// Something is to be done; otherwise not a byte changes.
+  public internal(set) var hasWork = false
 
-  /// Moves that the monitor was told to expect already.
-  var expectedMoves: UInt64 = 0
+  /// Bytes that the monitor was told to expect already for moving.
+  var expectedBytes: UInt64 = 0
 
   struct TrimmedRange: Sendable {
     var range: Range<UInt64>
@@ -44,6 +46,19 @@ public struct CompactionPlan: Sendable {
   public var releasedCount: UInt64 { released.count }
   /// Bytes that are made zero in place.
   public var trimmedBytes: UInt64 { trimmed.reduce(0) { $0 + UInt64($1.range.count) } }
+
+  /// Decides whether there is something to do; where there is not, the file stays as it is.
+  ///
+  /// - Parameter fileSize: bytes of the file now.
+  mutating func settle(fileSize: UInt64) {
+    let shrinks = choice.moves && packing.fileSize < fileSize
+    hasWork = releasedCount > 0 || !trimmed.isEmpty || !packing.moves.isEmpty || shrinks
+    guard !hasWork else { return }
+    packing.unusedBytes += fileSize - min(packing.fileSize, fileSize)
+    if packing.unusedBytes > 0, packing.obstacle == nil { packing.obstacle = .nothingMoves }
+    packing.fileSize = fileSize
+  }
+
   /// Something that is read now reads as zero afterwards.
   public var changesContents: Bool { changed.count > 0 || trimmed.contains { $0.isChange } }
 

@@ -32,10 +32,11 @@ extension CompactionSurvey {
       let piece = try free.piece(of: rest)
       rest = piece.range.upperBound..<rest.upperBound
       let start = place + (piece.range.lowerBound - range.lowerBound)
-      // Where the host holds nothing there is nothing to give back.
-      guard piece.isFree, disk.leaf.file.nextData(from: start, end: start + UInt64(piece.range.count)) != nil
-      else { continue }
-      plan.trim(piece.range, isChange: try !disk.readsZero(piece.range, reader, check: monitor.check))
+      guard piece.isFree else { continue }
+      let isChange = try !disk.readsZero(piece.range, reader, check: monitor.check)
+      if isChange || disk.leaf.file.holdsPages(of: start..<(start + UInt64(piece.range.count))) {
+        plan.trim(piece.range, isChange: isChange)
+      }
     }
   }
 }
@@ -61,7 +62,6 @@ extension VirtualDisk {
       if choice.scansForZeros { monitor.advance(run.length) }
       position += run.length
     }
-    plan.packing.fileSize = try leaf.file.size()
     return plan
   }
 
@@ -86,10 +86,15 @@ extension VirtualDisk {
       let bytes = UnsafeRawBufferPointer(
         rebasing: part[
           Int(piece.range.lowerBound - range.lowerBound)..<Int(piece.range.upperBound - range.lowerBound)])
+      func holdsPages(_ part: Range<UInt64>) -> Bool {
+        let start = place + (part.lowerBound - range.lowerBound)
+        return file.holdsPages(of: start..<(start + UInt64(part.count)))
+      }
       if piece.isFree {
-        plan.trim(piece.range, isChange: !bytes.isAllZero)
+        let isChange = !bytes.isAllZero
+        if isChange || holdsPages(piece.range) { plan.trim(piece.range, isChange: isChange) }
       } else {
-        for zeros in CompactionSurvey.zeroRuns(bytes, at: piece.range.lowerBound) {
+        for zeros in CompactionSurvey.zeroRuns(bytes, at: piece.range.lowerBound) where holdsPages(zeros) {
           plan.trim(zeros, isChange: false)
         }
       }
@@ -120,6 +125,15 @@ extension CompactionSurvey {
     }
     if let found = run, UInt64(found.count) >= shortestRun { runs.append(found) }
     return runs
+  }
+}
+
+extension HostFile {
+  /// Whether the host holds room for whole pages of a range, which it would get back.
+  fileprivate func holdsPages(of range: Range<UInt64>) -> Bool {
+    let first = (range.lowerBound + 4095) / 4096 * 4096
+    let end = range.upperBound / 4096 * 4096
+    return first < end && nextData(from: first, end: end) != nil
   }
 }
 

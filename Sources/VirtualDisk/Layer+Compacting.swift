@@ -45,19 +45,28 @@ extension Layer {
     if case .vhdx(let image) = self { try image.releaseUnusedBitmaps() } else { 0 }
   }
 
-  func packing(without isReleased: (UInt64) -> Bool) throws(ImageError) -> BlockPacking {
+  /// How the file will be when the blocks that `isReleased` names have no room any more; `moves`: and the others are packed.
+  func packing(
+    without isReleased: (UInt64) -> Bool, moves: Bool, batch: UInt64
+  ) throws(ImageError) -> BlockPacking {
     switch self {
-    case .vhdx(let image): try image.packing(without: isReleased)
-    case .vhd(let image): try image.packing(without: isReleased)
-    case .raw(_, let size): BlockPacking(moves: 0, bytes: 0, fileSize: size)
+    case .vhdx(let image): return try image.packing(without: isReleased, moves: moves, batch: batch)
+    case .vhd(let image): return try image.packing(without: isReleased, moves: moves, batch: batch)
+    case .raw(_, let size):
+      var packing = BlockPacking()
+      packing.fileSize = size
+      return packing
     }
   }
 
-  func pack(batch: UInt64, _ monitor: RelocationMonitor) throws(ImageError) -> BlockPacking {
+  /// Does the moves of a packing; `moved` is told what is committed: how many moves, and how many bytes.
+  func pack(
+    _ packing: BlockPacking, batch: UInt64, _ monitor: RelocationMonitor, moved: (UInt64, UInt64) -> Void
+  ) throws(ImageError) {
     switch self {
-    case .vhdx(let image): try image.pack(batch: batch, monitor)
-    case .vhd(let image): try image.pack(batch: batch, monitor)
-    case .raw(_, let size): BlockPacking(moves: 0, bytes: 0, fileSize: size)
+    case .vhdx(let image): try image.pack(packing, batch: batch, monitor, moved: moved)
+    case .vhd(let image): try image.pack(packing, batch: batch, monitor, moved: moved)
+    case .raw: break
     }
   }
 }

@@ -13,17 +13,14 @@ extension VirtualDisk {
   /// zero is recorded as changed; blocks give their room up; that is committed; blocks move, in batches, each committed; the close cuts
   /// the file. After an error, or when it is cancelled, the same close is tried: what was committed stays.
   ///
-  /// - Parameter batch: bytes of blocks that share a commit.
+  /// - Parameter batch: bytes of blocks that share a commit, as for the plan.
   ///
   /// Errors: the host's; the monitor's.
   public func compact(
     _ plan: CompactionPlan, batch: UInt64 = VirtualDisk.relocationBatch, _ monitor: CompactionMonitor
   ) throws(ImageError) -> CompactionOutcome {
-    let needsSession = plan.releasedCount > 0 || !plan.trimmed.isEmpty || plan.packing.moves > 0
-    let fileSize = try leaf.file.size()
-    let couldCut = plan.choice.moves && plan.packing.fileSize < fileSize
     // Where nothing is to be done, no byte changes.
-    guard needsSession || couldCut else { return CompactionOutcome() }
+    guard plan.hasWork else { return CompactionOutcome() }
     // The contents' id stays where the contents do: children go by it.
     let kept = plan.changesContents ? nil : leaf.writeIdentity
     try tracking.beginWriting(
@@ -55,16 +52,13 @@ extension VirtualDisk {
     try leaf.commit()
     outcome.releasedBitmaps = try leaf.releaseUnusedBitmaps()
     try leaf.commit()
-    // A fixed disk stays where it lies, also where another program left it blocks without room, or holes among them.
-    guard plan.choice.moves, let blockSize = leaf.compactedBlockSize else { return outcome }
-    if plan.packing.moves > plan.expectedMoves {
-      monitor.expect((plan.packing.moves - plan.expectedMoves) * blockSize)
+    guard !plan.packing.moves.isEmpty else { return outcome }
+    try leaf.pack(
+      plan.packing, batch: batch, RelocationMonitor(copied: monitor.advance, check: monitor.check)
+    ) { moves, bytes in
+      outcome.movedBlocks += moves
+      outcome.movedBytes += bytes
     }
-    let moved = try leaf.pack(
-      batch: batch,
-      RelocationMonitor(expect: monitor.expect, copied: monitor.advance, check: monitor.check))
-    outcome.movedBlocks = moved.moves
-    outcome.movedBytes = moved.bytes
     return outcome
   }
 
@@ -100,6 +94,7 @@ extension VirtualDisk {
       try change(item.isChange ? [position..<end] : []) { () throws(ImageError) in
         done = try trimStep(position..<end)
       }
+      monitor.advance(done - position)
       position = done
     }
   }
@@ -107,15 +102,9 @@ extension VirtualDisk {
   private static let trimStep: UInt64 = 64 << 20
 
   /// Makes the beginning of a range of the leaf's own bytes zero, and gives its room on the host back; returns how far
-  /// that went.
+  /// that went. In place: the block keeps its room in the file, of which only the host's file gets holes.
   private func trimStep(_ range: Range<UInt64>) throws(ImageError) -> UInt64 {
-    guard leaf.compactedBlockSize == nil else {
-      let run = try leaf.zero(at: range.lowerBound, limit: UInt64(range.count))
-      // What the parent shows is left alone.
-      return range.lowerBound + max(1, run.length)
-    }
     let run = try leaf.locate(range.lowerBound, limit: UInt64(range.count), mayWait: true)
-    // In place: a fixed disk keeps its blocks, and only the host's file gets holes.
     if run.kind == .data { try leaf.file.punch(at: run.fileOffset, length: run.length) }
     return range.lowerBound + run.length
   }

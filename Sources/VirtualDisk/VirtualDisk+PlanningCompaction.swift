@@ -4,11 +4,28 @@ extension VirtualDisk {
   /// Looks for what a compaction can give back. Changes nothing. Waits long: where zeros are looked for, every block with
   /// room is read, up to its first byte that matters.
   ///
-  /// - Parameter free: what no file system uses; modes that do not ask for that are given nothing.
+  /// - Parameters:
+  ///   - free: what no file system uses; modes that do not ask for that are given nothing.
+  ///   - batch: bytes of blocks that are going to share a commit.
   ///
-  /// Errors: those of reading the chain; the monitor's.
+  /// Errors: those of reading the chain; those of a session that begins, where the image is damaged; the monitor's.
   public func planCompaction(
-    _ choice: CompactionChoice, free: FreeRanges, _ monitor: CompactionMonitor
+    _ choice: CompactionChoice, free: FreeRanges, batch: UInt64 = VirtualDisk.relocationBatch,
+    _ monitor: CompactionMonitor
+  ) throws(ImageError) -> CompactionPlan {
+    var plan = try planReleases(choice, free, monitor)
+    let released = plan.released
+    // A fixed disk stays where it lies, also where another program left it blocks without room, or holes among them.
+    let moves = choice.moves && leaf.compactedBlockSize != nil
+    plan.packing = try leaf.packing(without: { released.contains($0) }, moves: moves, batch: batch)
+    plan.settle(fileSize: try leaf.file.size())
+    let bytes = plan.packing.movedBytes + plan.trimmedBytes
+    if bytes > plan.expectedBytes { monitor.expect(bytes - plan.expectedBytes) }
+    return plan
+  }
+
+  private func planReleases(
+    _ choice: CompactionChoice, _ free: FreeRanges, _ monitor: CompactionMonitor
   ) throws(ImageError) -> CompactionPlan {
     guard let blockSize = leaf.compactedBlockSize else {
       return try planTrimming(choice, free, monitor)
@@ -17,12 +34,6 @@ extension VirtualDisk {
     try survey.run(monitor)
     var plan = survey.plan
     if choice.trims { try survey.addTrimmedPieces(to: &plan, monitor) }
-    if choice.moves {
-      let released = plan.released
-      plan.packing = try leaf.packing(without: { released.contains($0) })
-    } else {
-      plan.packing.fileSize = try leaf.file.size()
-    }
     return plan
   }
 }
@@ -79,7 +90,7 @@ struct CompactionSurvey {
         if choice.scansForZeros, moves > 0 { monitor.expect(moves * blockSize) }
       }
     }
-    plan.expectedMoves = choice.scansForZeros ? estimate.moves : 0
+    plan.expectedBytes = choice.scansForZeros ? estimate.moves * blockSize : 0
   }
 
   /// 16 bytes each.

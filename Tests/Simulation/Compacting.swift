@@ -23,11 +23,13 @@ package struct Compacting: Sendable {
   /// Closes the disk, looks what can be done, and says what will read as zero then.
   package func plan(_ disk: VirtualDisk) throws(ImageError) -> (plan: CompactionPlan, zeroed: [Range<Int>]) {
     let ranges = free.map { UInt64($0.lowerBound)..<UInt64($0.upperBound) }
-    let plan = try disk.planCompaction(choice, free: FreeRanges(ranges), .silent)
+    let plan = try disk.planCompaction(
+      choice, free: FreeRanges(ranges), batch: UInt64(batch), .silent)
     return (plan, plan.changedRanges.map { Int($0.lowerBound)..<Int($0.upperBound) })
   }
 
-  package func run(_ plan: CompactionPlan, _ disk: VirtualDisk) throws(ImageError) {
-    _ = try disk.compact(plan, batch: UInt64(batch), .silent)
+  @discardableResult
+  package func run(_ plan: CompactionPlan, _ disk: VirtualDisk) throws(ImageError) -> CompactionOutcome {
+    try disk.compact(plan, batch: UInt64(batch), .silent)
   }
 }
