@@ -78,7 +78,8 @@ package struct GapClosing {
   /// Moves the first units to the end of the file, until what follows has room; returns all that are to slide, in their
   /// new order. Nil where the file cannot grow so far.
   private func moveAside(
-    _ units: ArraySlice<Unit>, behind low: UInt64, _ longest: UInt64, _ copying: UInt64, _ result: inout Result
+    _ units: ArraySlice<Unit>, behind low: UInt64, _ longest: UInt64, _ copying: UInt64,
+    _ result: inout Result
   ) -> [Unit]? {
     var rest = units
     guard let first = rest.first, gap(low, first) < longest else { return Array(units) }
@@ -91,7 +92,9 @@ package struct GapClosing {
       rest.removeFirst()
       let place = placeAtEnd(end)
       end = place + unit.length
-      guard end <= limit, let move = GapClosing.move(unit, to: place, needsCommit: moves.isEmpty) else { return nil }
+      guard end <= limit, let move = GapClosing.move(unit, to: place, needsCommit: moves.isEmpty) else {
+        return nil
+      }
       moves.append(move)
       aside.append(Unit(number: unit.number, place: place, length: unit.length))
     }
@@ -105,7 +108,8 @@ package struct GapClosing {
     var lowestLeft: UInt64 = 0
     for unit in units {
       let shift = gap(low, unit)
-      guard shift >= unit.length, let move = GapClosing.move(unit, to: unit.place - shift, needsCommit: false) else {
+      guard shift >= unit.length, let move = GapClosing.move(unit, to: unit.place - shift, needsCommit: false)
+      else {
         low = max(low, unit.end)
         continue
       }

@@ -47,7 +47,8 @@ extension VHDXImage {
   }
 
   /// What moves at the file's tail goes into holes in front of it.
-  private func moveTail(_ units: inout [UInt64], _ layout: inout PackedLayout, _ packing: inout BlockPacking) {
+  private func moveTail(_ units: inout [UInt64], _ layout: inout PackedLayout, _ packing: inout BlockPacking)
+  {
     // Where the file would end if all below were in use: what lies there or behind is to move.
     let limit = max(layout.structuresEnd, layout.usedCount)
     // Bitmaps and blocks: holes are only taken here, so that a search goes on where the last one of its kind ended.
@@ -62,7 +63,8 @@ extension VHDXImage {
       if isBitmap { searched.bitmaps = hole ?? place } else { searched.blocks = hole ?? place }
       guard let hole, let from = UInt32(exactly: place) else { continue }
       packing.moves.append(
-        BlockMove(number: UInt32(truncatingIfNeeded: index), from: from, to: UInt32(hole), needsCommit: false))
+        BlockMove(number: UInt32(truncatingIfNeeded: index), from: from, to: UInt32(hole), needsCommit: false)
+      )
       units[number] = hole << 32 | index
     }
     units.sort()
@@ -105,7 +107,8 @@ extension VHDXImage {
       body(geometry.payloadIndex(next), place)
     }
     for chunk in 0..<geometry.chunks {
-      guard let place = try bitmapRoom(chunk: chunk), try isBitmapNeeded(chunk: chunk, without: isReleased) else {
+      guard let place = try bitmapRoom(chunk: chunk), try isBitmapNeeded(chunk: chunk, without: isReleased)
+      else {
         continue
       }
       body(geometry.bitmapIndex(chunk: chunk), place)

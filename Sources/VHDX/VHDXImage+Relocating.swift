@@ -68,17 +68,24 @@ extension VHDXImage {
   /// Takes the room that a move goes to.
   private func claim(_ move: BlockMove) throws(ImageError) -> Range<UInt64> {
     let target = place(move.to)..<(place(move.to) + unitLength(UInt64(move.number)))
-    if try tables.withLock({ (tables) throws(ImageError) in try tables.space.claim(target, file: file) }) { return target }
+    if try tables.withLock({ (tables) throws(ImageError) in try tables.space.claim(target, file: file) }) {
+      return target
+    }
     // What a block gave up before is free only when the host could take it back.
     try reclaimRoom()
-    guard try tables.withLock({ (tables) throws(ImageError) in try tables.space.claim(target, file: file) }) else {
+    guard try tables.withLock({ (tables) throws(ImageError) in try tables.space.claim(target, file: file) })
+    else {
       throw ImageError(
-        .failed, "\(escaped(file.path)): the room at \(target.lowerBound), where a block was to move, is not free; compact again")
+        .failed,
+        "\(escaped(file.path)): the room at \(target.lowerBound), where a block was to move, is not free; compact again"
+      )
     }
     return target
   }
 
-  private func copy(from source: UInt64, to target: Range<UInt64>, _ monitor: RelocationMonitor) throws(ImageError) {
+  private func copy(from source: UInt64, to target: Range<UInt64>, _ monitor: RelocationMonitor)
+    throws(ImageError)
+  {
     try monitor.check()
     let whole = UInt64(target.count)
     // What is a hole in the source is not copied.

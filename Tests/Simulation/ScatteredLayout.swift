@@ -38,7 +38,9 @@ package struct ScatteredLayout {
     new.resize(to: start)
     var end = start
     for piece in pieces {
-      if Int.random(in: 0..<3, using: &generator) == 0 { end += unit * UInt64.random(in: 0...5, using: &generator) }
+      if Int.random(in: 0..<3, using: &generator) == 0 {
+        end += unit * UInt64.random(in: 0...5, using: &generator)
+      }
       let source = old
       source.forEachPage(piece.place..<(piece.place + piece.length)) { place, bytes in
         bytes.withUnsafeBytes { new.write($0, at: end + (place - piece.place)) }
@@ -75,7 +77,9 @@ package struct ScatteredLayout {
       if regionTable[entry] == 0x66 { tableWas = place }
       structures.append(
         Piece(place: place, length: length) { file, now in
-          for copy in [UInt64(192 << 10), 256 << 10] { file.change(copy, 65536) { $0.set(now, at: entry + 16, 8) } }
+          for copy in [UInt64(192 << 10), 256 << 10] {
+            file.change(copy, 65536) { $0.set(now, at: entry + 16, 8) }
+          }
         })
     }
     let chunks = (image.virtualSize + image.blockSize * ratio - 1) / (image.blockSize * ratio)
@@ -87,7 +91,8 @@ package struct ScatteredLayout {
       let number = entries.count
       entries.append((index, value))
       blocks.append(
-        Piece(place: value & ~0xF_FFFF, length: index % (ratio + 1) == ratio ? mebibyte : image.blockSize) { file, now in
+        Piece(place: value & ~0xF_FFFF, length: index % (ratio + 1) == ratio ? mebibyte : image.blockSize) {
+          file, now in
           // Until all lie where they are going to: the table may not have been copied yet.
           file.set(now, at: ScatteredLayout.notes + UInt64(number) * 8, 8)
         })
@@ -145,7 +150,9 @@ extension SparseBytes {
     return bytes
   }
 
-  fileprivate func number(at offset: UInt64, _ count: Int) -> UInt64 { bytes(at: offset, count).number(at: 0, count) }
+  fileprivate func number(at offset: UInt64, _ count: Int) -> UInt64 {
+    bytes(at: offset, count).number(at: 0, count)
+  }
 
   fileprivate func bigEndian(at offset: UInt64, _ count: Int) -> UInt64 {
     bytes(at: offset, count).reduce(0) { $0 << 8 | UInt64($1) }

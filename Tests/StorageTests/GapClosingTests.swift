@@ -6,7 +6,8 @@ import Testing
 @Suite struct GapClosingTests {
   typealias Unit = GapClosing.Unit
 
-  private func closing(_ alignment: UInt64 = 1, mostCopied: UInt64 = .max, limit: UInt64 = .max) -> GapClosing {
+  private func closing(_ alignment: UInt64 = 1, mostCopied: UInt64 = .max, limit: UInt64 = .max) -> GapClosing
+  {
     GapClosing(
       alignment: alignment, batch: 8, mostCopied: mostCopied, limit: limit,
       placeAtEnd: { ($0 + alignment - 1) / alignment * alignment })
@@ -21,7 +22,9 @@ import Testing
       let unit = try #require(places[move.number])
       try #require(unit.place == UInt64(move.from))
       let target = UInt64(move.to)..<(UInt64(move.to) + unit.length)
-      for other in places.values { try #require(!target.overlaps(other.place..<(other.place + other.length))) }
+      for other in places.values {
+        try #require(!target.overlaps(other.place..<(other.place + other.length)))
+      }
       for room in left { try #require(!target.overlaps(room), "what lies there may still be spoken of") }
       left.append(unit.place..<(unit.place + unit.length))
       places[move.number]?.place = UInt64(move.to)

@@ -39,7 +39,8 @@ struct CompactionPlanTests {
     if Int.random(in: 0..<4, using: &generator) > 0, !shape.isFixed {
       chain.files[0] = RecordedFile(
         try ScatteredLayout.apply(
-          chain.files[0].contents, isVHD: shape.isVHD, movesStructures: movesStructures, seed: generator.next()))
+          chain.files[0].contents, isVHD: shape.isVHD, movesStructures: movesStructures,
+          seed: generator.next()))
     }
     return (chain, shape)
   }
