@@ -107,6 +107,25 @@ struct RoomTests {
     #expect(file.operationCount == 0)
   }
 
+  @Test("A table with bits set that the format keeps clear is believed in nothing: no write, no compaction")
+  func reservedBits() throws {
+    var contents = try SessionTests.dynamic()
+    let (made, _) = try SessionTests.image(contents)
+    let place = made.regions.blockTable.offset + made.geometry.payloadIndex(1) * 8
+    // Zero, but for a reserved bit: no room of the file is spoken of.
+    withUnsafeBytes(of: UInt64(1 << 7 | 2).littleEndian) { contents.write($0, at: place) }
+    let (image, file) = try SessionTests.image(contents)
+    #expect(try image.locate(1 << 20, limit: 4096, mayWait: true).kind == .zero)
+    for attempt in [
+      { try image.beginWriting() },
+      { _ = try image.packing(without: { _ in false }, moves: true, batch: 1 << 20) },
+    ] {
+      let error = #expect(throws: ImageError.self) { try attempt() }
+      #expect(error?.returnValue == .wrongDataType)
+    }
+    #expect(file.operationCount == 0)
+  }
+
   /// A disk with a table too long to be looked through before the first change; its last block may be there, cut where
   /// the disk ends.
   static func longTable(hasLastBlock: Bool) throws -> SparseBytes {
