@@ -121,6 +121,7 @@ public struct Compaction: Operation {
       ReportField("bytes_trimmed", .number(outcome.trimmedBytes)),
       ReportField("bytes_unused", .number(plan.packing.unusedBytes)),
       ReportField("unused_note", .text(plan.packing.obstacle?.sentence ?? "")),
+      ReportField("contents_changed", .flag(plan.changesContents)),
       ReportField("partitions", .list(item: "partition", space.report)),
     ]
     return fields

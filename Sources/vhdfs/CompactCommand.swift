@@ -18,7 +18,8 @@ struct CompactCommand: ParsableCommand {
         prezeroed (4)   reads every block; what is zero is given up; file systems are not asked
 
       NTFS, ext2/3/4 and Linux swap are asked what they use; any other counts as used as a whole, and so does one that was \
-      not closed cleanly: the report says so. An image that is the parent of another takes pretrimmed and prezeroed only. \
+      not closed cleanly: the report says so. An image that is the parent of another takes pretrimmed and prezeroed only: what is free and not zero turns zero in the \
+      other modes, and children, also those that stand where nobody looks, do not fit any more (contents_changed). \
       A fixed VHDX keeps its size, and gives room back to the host.
 
       EXAMPLES

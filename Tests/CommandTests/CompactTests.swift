@@ -64,6 +64,7 @@ struct CompactTests {
     #expect(try digest(path) == untouched, "a dry run changes nothing")
     let done = CompactTests.facts(try Vhdfs.runChecked(["compact", "--mode", "4", path]))
     for key in ["blocks_freed", "file_size_after"] { #expect(planned[key] == done[key], "\(key)") }
+    #expect(done["contents_changed"] == "0")
     try runChecked(["qemu-img", "convert", "-f", format, "-O", "raw", path, after])
     #expect(try digest(before) == digest(after))
     if format == "vhdx" { try runChecked(["qemu-img", "check", "-q", path]) }
@@ -118,6 +119,7 @@ struct CompactTests {
     #expect(done.contains("\npartition 0 ext4 1 "), "\(done)")
     let facts = CompactTests.facts(done)
     #expect(Int(facts["blocks_freed"] ?? "") ?? 0 > 20, "\(done)")
+    #expect(facts["contents_changed"] == "1", "what was removed held other bytes than zeros")
     let after = directory.file("after")
     try runChecked(["qemu-img", "convert", "-f", format, "-O", "raw", path, after])
     try runChecked(["e2fsck", "-fn", after])
