@@ -73,7 +73,8 @@ extension VHDXImage {
         // The table is not what it was: what it says of other entries cannot be believed either, and room that nobody
         // seems to have may be needed to rescue what the file held.
         guard entry.reservedBits == 0 else {
-          throw notWritten("entry \(index + number) of the block table has bits set that the format keeps clear")
+          throw notWritten(
+            "entry \(index + number) of the block table has bits set that the format keeps clear")
         }
         // What this session put behind the file's old end is known; nothing else may lie there.
         if inSession, entry.offset >= end, tables.withLock({ $0.placed.contains(index + number) }) {
