@@ -2,12 +2,13 @@ import Storage
 
 /// What is known of the free space of a disk, read from bytes that may be hostile.
 ///
-/// Free is only what the bitmaps of a recognized file system call free, which was closed in order and whose structures
-/// pass every check. All else is used: partition tables, gaps, unknown and encrypted volumes, what a file system does not
-/// cover of its partition, and every volume of a disk on which a system sleeps.
+/// Free is only what the bitmaps of a recognized file system call free, which was closed in order, whose structures pass
+/// every check, and which its partition's type fits. All else is used: partition tables, gaps, unknown and encrypted
+/// volumes, what a file system does not cover of its partition, every volume of a disk on which a system sleeps, or that
+/// belongs to something as a whole, and swap areas beside a volume that does not show that the machine is down.
 ///
-/// Bounds, whatever the bytes say: a few MiB of memory; each bitmap of at most 8 GiB read once, at most 1 MiB at a time.
-/// To end it sooner, `read` throws.
+/// Bounds, whatever the bytes say: some 10 MiB of memory; each bitmap of at most 8 GiB, and each NTFS file table that is looked
+/// through of at most 64 GiB, read once, at most 1 MiB at a time. To end it sooner, `read` throws.
 public struct SpaceSurvey: Sendable {
   /// Bytes.
   public let diskSize: UInt64
@@ -47,16 +48,19 @@ public struct SpaceSurvey: Sendable {
           volumes.append(
             GuestVolume(
               number: partition.number, range: range, fileSystem: .unknown, freeSpace: .unknown(obstacle),
-              notes: [], map: nil))
+              trace: .mayRun))
         } else {
-          volumes.append(
-            try survey(number: partition.number, range, type: GuestFileSystem(typeOf: partition), read))
+          volumes.append(try survey(number: partition.number, range, type: partition.type, read))
         }
       }
+      let disk = VolumeReader(range: 0..<diskSize, read: read)
+      if let system = try Signatures.recognized(onWholeDisk: disk) {
+        volumes = usedWhereWholeDisk(isMarkedAs: system, volumes)
+      }
     }
+    volumes = swapUsedWhereMachineMayRun(usedWhereSystemSleeps(volumes), warnings: table.warnings)
     return SpaceSurvey(
-      diskSize: diskSize, scheme: table.scheme, volumes: usedWhereSystemSleeps(volumes),
-      warnings: table.warnings)
+      diskSize: diskSize, scheme: table.scheme, volumes: volumes, warnings: table.warnings)
   }
 
   /// The table, and where it was read, with where its copy is.
@@ -74,44 +78,5 @@ public struct SpaceSurvey: Sendable {
       places.append((diskSize - length)..<diskSize)
     }
     return (table, places)
-  }
-
-  /// Partitions that overlap each other, or bytes of the table, by their numbers.
-  private static func contested(
-    _ partitions: [Partition], _ tablePlaces: [Range<UInt64>]
-  ) -> [Int: SpaceObstacle] {
-    var claims = partitions.map { (number: $0.number, range: $0.firstByte..<($0.firstByte + $0.length)) }
-    claims += tablePlaces.map { (number: 0, range: $0) }
-    claims.sort { $0.range.lowerBound < $1.range.lowerBound }
-    var contested: [Int: SpaceObstacle] = [:]
-    // Of all that began before, the one that reaches furthest: who overlaps another overlaps it too.
-    var furthest: (number: Int, range: Range<UInt64>)?
-    for claim in claims {
-      if let other = furthest, other.range.upperBound > claim.range.lowerBound {
-        contested[claim.number] = overlap(other.number)
-        contested[other.number] = contested[other.number] ?? overlap(claim.number)
-      }
-      if furthest.map({ $0.range.upperBound < claim.range.upperBound }) ?? true { furthest = claim }
-    }
-    return contested
-  }
-
-  private static func overlap(_ other: Int) -> SpaceObstacle {
-    SpaceObstacle(
-      .contradictory, other == 0 ? "it overlaps the partition table" : "it overlaps partition \(other)")
-  }
-
-  /// A system that sleeps remembers more of the disk than its own volume: other file systems that it has mounted, and
-  /// what it swapped out. So nothing of the disk is free.
-  private static func usedWhereSystemSleeps(_ volumes: [GuestVolume]) -> [GuestVolume] {
-    let sleeper = volumes.first {
-      if case .unknown(let obstacle) = $0.freeSpace { obstacle.kind == .hibernated } else { false }
-    }
-    guard let sleeper else { return volumes }
-    let place = sleeper.number.map { "partition \($0)" } ?? "this disk"
-    return volumes.map { volume in
-      guard case .known = volume.freeSpace else { return volume }
-      return volume.used(SpaceObstacle(.hibernated, "the system that sleeps in \(place) may have it in use"))
-    }
   }
 }

@@ -2,7 +2,7 @@ import Storage
 
 /// A Linux swap area (mkswap(8), the kernel's include/linux/swap.h): a page with a header, its mark in the last ten bytes of
 /// that page, and pages that mean nothing once the system is down. So all but the header and the pages known to be bad
-/// are free.
+/// are free, where nothing on the disk says that the system may not be down (`MachineTrace`).
 ///
 /// Where a system sleeps, its memory lies in the area, and another mark stands in place of the usual one.
 enum SwapSpace {
@@ -15,7 +15,7 @@ enum SwapSpace {
   enum Mark: Equatable {
     /// `SWAPSPACE2`: a header at 1024.
     case current
-    /// `SWAP-SPACE`: the page is a bitmap of the pages that can be used.
+    /// `SWAP-SPACE`: version 0, long out of use.
     case old
     case sleeping
   }
@@ -40,7 +40,9 @@ enum SwapSpace {
     case .sleeping:
       throw .obstacle(SpaceObstacle(.hibernated, "hibernated: it holds the memory of a system that sleeps"))
     case .current: return try currentRanges(volume, page)
-    case .old: return try oldRanges(volume, page)
+    case .old:
+      // Nothing makes it since 2001, and its header says little of what it is.
+      throw .unsupported("a swap area of the old kind")
     }
   }
 
@@ -69,22 +71,6 @@ enum SwapSpace {
     for number in bad.sorted() + [last + 1] {
       if number > next { ranges.append(next * pageSize..<number * pageSize) }
       next = max(next, number + 1)
-    }
-    return ranges
-  }
-
-  private static func oldRanges(_ volume: VolumeReader, _ page: [UInt8]) throws(SurveyStop) -> [Range<UInt64>]
-  {
-    // It went out of use before pages of other sizes came into it.
-    guard page.count == 4096 else { throw .unsupported("an old swap area of large pages") }
-    let pageSize: UInt64 = 4096
-    let count = Int(min(volume.length / pageSize, UInt64(page.count - 10) * 8))
-    let unusable = page.map { ~$0 }
-    var ranges: [Range<UInt64>] = []
-    var from = 1
-    while from < count, let run = UsedBits.firstClearRun(in: unusable, from: from, end: count) {
-      ranges.append(UInt64(run.lowerBound) * pageSize..<UInt64(run.upperBound) * pageSize)
-      from = run.upperBound
     }
     return ranges
   }

@@ -22,6 +22,11 @@ enum UsedBits {
     }
   }
 
+  /// Whether all bits in [from, end) are set; `end` is at most 8 times the bytes.
+  static func areAllSet(in bytes: UnsafeRawBufferPointer, from: Int, end: Int) -> Bool {
+    first(false, in: bytes, from: from, end: end) == end
+  }
+
   static func isAnyClear(in bytes: [UInt8], _ range: Range<Int>) -> Bool {
     firstClearRun(in: bytes, from: range.lowerBound, end: range.upperBound) != nil
   }

@@ -6,28 +6,6 @@ import Testing
 
 /// Whole disks: where volumes lie, what is recognized, and what makes all of a volume used.
 struct SurveyTests {
-  /// A disk with a table, and file systems made in files of their own put in its places.
-  private func disk(
-    _ script: String, size: String, _ volumes: [(start: UInt64, size: UInt64, make: [String])]
-  ) throws -> (
-    TemporaryDirectory, String
-  ) {
-    let directory = try TemporaryDirectory()
-    let path = try newDisk(directory, size: size)
-    try runChecked(["sfdisk", "-q", "--no-reread", "--no-tell-kernel", path], input: Array(script.utf8))
-    for (start, size, make) in volumes {
-      let volume = try newDisk(directory, size: String(size), name: "volume")
-      try runChecked(make + [volume])
-      try runChecked(
-        [
-          "dd", "if=\(volume)", "of=\(path)", "bs=1M", "seek=\(start >> 20)", "conv=notrunc,sparse",
-          "status=none",
-        ])
-      try runChecked(["rm", volume])
-    }
-    return (directory, path)
-  }
-
   static let tables = [
     "label: gpt\nstart=1MiB, size=64MiB\nstart=65MiB, size=64MiB\nstart=200MiB, size=32MiB\n",
     "label: dos\nstart=2048, size=131072, type=83\nstart=133120, size=131072, type=7\n"
@@ -40,7 +18,7 @@ struct SurveyTests {
       (1 << 20, 64 << 20, ["mkfs.ext4", "-q", "-F"]), (65 << 20, 64 << 20, ["mkntfs", "-q", "-F", "-f"]),
       (200 << 20, 32 << 20, ["mkswap", "-q"]),
     ]
-    let (directory, path) = try disk(script, size: "300M", volumes)
+    let (directory, path) = try partitionedDisk(script, size: "300M", volumes)
     let disk = try SurveyedDisk(path)
     #expect(disk.survey.volumes.map(\.fileSystem) == [.ext4, .ntfs, .swap])
     #expect(disk.survey.volumes.map(\.range.lowerBound) == volumes.map(\.start))
@@ -69,14 +47,24 @@ struct SurveyTests {
     }
   }
 
-  @Test func overlappingPartitionsAreAllUsed() throws {
-    var disk = DiskInMemory(size: 64 << 20)
-    disk.putRecord(
-      at: 0, [(0x83, 2048, 20_000), (0x82, 4096, 4096), (0x82, 40_000, 8192), (0x82, 60_000, 8192)])
-    for start in [4096, 40_000, 60_000] as [UInt64] { disk.putSwap(at: start * 512, pages: 1024) }
-    let survey = try disk.survey()
-    #expect(survey.volumes.map(\.freeSpace.obstacle?.kind) == [.contradictory, .contradictory, nil, nil])
-    #expect(survey.freeBytes == 2 * 1023 * 4096)
+  @Test(.requiresPrograms("sfdisk", "mkfs.ext4"))
+  func overlappingPartitionsAreAllUsed() throws {
+    let volumes: [(start: UInt64, size: UInt64, make: [String])] = [
+      (1 << 20, 16 << 20, ["mkfs.ext4", "-q", "-F"]), (20 << 20, 16 << 20, ["mkfs.ext4", "-q", "-F"]),
+      (40 << 20, 16 << 20, ["mkfs.ext4", "-q", "-F"]),
+    ]
+    let (directory, path) = try partitionedDisk(
+      "label: dos\nstart=2048, size=32768\nstart=40960, size=32768\nstart=81920, size=32768\n", size: "64M",
+      volumes)
+    _ = directory
+    #expect(try SurveyedDisk(path).survey.volumes.allSatisfy { $0.freeSpace.obstacle == nil })
+    // A fourth, which begins in the first; its content would do.
+    let record = MasterBootRecordEntry(type: 0x83, first: 8192, count: 4096).bytes
+    try OpenFile(path, 2).write(record, at: 446 + 48)
+    let disk = try SurveyedDisk(path)
+    #expect(
+      disk.survey.volumes.map(\.freeSpace.obstacle?.kind) == [.contradictory, nil, nil, .contradictory])
+    #expect(disk.free.allSatisfy { $0.lowerBound > 20 << 20 })
   }
 
   @Test func partitionsOverTheTableAreUsed() throws {
@@ -93,6 +81,11 @@ struct SurveyTests {
     (GuestFileSystem.xfs, 0, "XFSB"), (.btrfs, 0x10040, "_BHRfS_M"), (.exfat, 3, "EXFAT   "),
     (.refs, 3, "ReFS\0\0\0\0"),
     (.bitlocker, 3, "-FVE-FS-"), (.lvm, 512, "LABELONE"), (.fat, 54, "FAT16   "), (.jfs, 0x8000, "JFS1"),
+    (.lvm, 0, "HM\u{1}\0"), (.hfs, 1024, "H+\0\u{4}"), (.hfs, 1024, "BD"), (.apfs, 32, "NXSB"),
+    (.vdo, 0, "dmvdo001"), (.stratis, 516, "!Stra0tis"), (.stratis, 4612, "!Stra0tis"),
+    (.ocfs2, 1024, "OCFSV2"), (.ocfs2, 8192, "OCFSV2"), (.bluestore, 0, "bluestore block device"),
+    (.reiserfs, 0x2034, "ReIsErFs"), (.befs, 544, "1SFB"), (.iso9660, 0x8001, "CD001"),
+    (.udf, 0x8801, "NSR03"), (.squashfs, 0, "hsqs"), (.diskLabel, 512, "EFI PART"),
   ])
   func othersAreRecognizedAndUsed(system: GuestFileSystem, offset: UInt64, mark: String) throws {
     var disk = DiskInMemory(size: 64 << 20)
@@ -105,6 +98,38 @@ struct SurveyTests {
     disk.stretches[offset] = Array(mark.utf8)
     let both = try #require(try disk.survey().volumes.first)
     #expect(both.freeSpace.obstacle?.kind == (system == .bitlocker ? .encrypted : .contradictory))
+  }
+
+  @Test(
+    arguments: [
+      (GuestFileSystem.ufs, 8192 + 1372, [0x54, 0x19, 0x01, 0x00]),
+      (.ufs, 8192 + 1372, [0x00, 0x01, 0x19, 0x54]),
+      (.ufs, 65536 + 1372, [0x19, 0x01, 0x54, 0x19]), (.ufs, 262144 + 1372, [0x19, 0x54, 0x01, 0x19]),
+      (.vmfs, 1 << 20, [0x0D, 0xD0, 0x01, 0xC0]), (.vmfs, 2 << 20, [0x5E, 0xF1, 0xAB, 0x2F]),
+      (.nilfs2, 1024, [2, 0, 0, 0, 0, 0, 0x34, 0x34]), (.gfs2, 0x10000, [0x01, 0x16, 0x19, 0x70]),
+      (.bcachefs, 4120, [0xC6, 0x85, 0x73, 0xF6, 0x66, 0xCE, 0x90, 0xA9]),
+      (.bcache, 4120, [0xC6, 0x85, 0x73, 0xF6, 0x4E, 0x1A, 0x45, 0xCA]),
+      (.luks, 0x4000, [0x53, 0x4B, 0x55, 0x4C, 0xBA, 0xBE]), (.f2fs, 5120, [0x10, 0x20, 0xF5, 0xF2]),
+      (.vxfs, 1024, [0xF5, 0xFC, 0x01, 0xA5]), (.hpfs, 8192, [0x49, 0xE8, 0x95, 0xF9]),
+      (.erofs, 1024, [0xE2, 0xE1, 0xF5, 0xE0]), (.diskLabel, 524, [0xEE, 0xDE, 0x0D, 0x60]),
+      (.zfs, (128 << 10) + 4096, [0x0C, 0xB1, 0xBA, 0, 0, 0, 0, 0]),
+      (.zfs, (64 << 20) - (128 << 10), [0, 0, 0, 0, 0, 0xBA, 0xB1, 0x0C]),
+      (.drbd, (64 << 20) - 4096 + 60, [0x83, 0x74, 0x02, 0x6B]),
+      (.raid, (64 << 20) - 512, [0xDE, 0x11, 0xDE, 0x11]),
+      (.raid, (64 << 20) - 65536, [0xA9, 0x2B, 0x4E, 0xFC]),
+    ] as [(GuestFileSystem, UInt64, [UInt8])])
+  func marksOfOthersBesideSwapAreContradictory(system: GuestFileSystem, offset: UInt64, mark: [UInt8]) throws
+  {
+    var disk = DiskInMemory(size: 64 << 20)
+    disk.stretches[offset] = mark
+    let alone = try #require(try disk.survey().volumes.first)
+    #expect(alone.fileSystem == system && alone.freeSpace.obstacle != nil)
+    // Written over what the swap area has there.
+    disk.putSwap(at: 0, pages: 16000)
+    if offset == 1024 { disk.stretches[1024] = [1, 0, 0, 0, 0, 0, 0, 0] }
+    disk.stretches[offset] = mark
+    let both = try #require(try disk.survey().volumes.first)
+    #expect(both.freeSpace.obstacle?.kind == (system == .luks ? .encrypted : .contradictory))
   }
 
   /// Made by the programs themselves.

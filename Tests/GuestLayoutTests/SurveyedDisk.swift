@@ -74,3 +74,37 @@ func newDisk(_ directory: TemporaryDirectory, size: String, name: String = "disk
   try runChecked(["truncate", "-s", size, path])
   return path
 }
+
+/// A disk with a table that sfdisk makes of `script`, and file systems made in files of their own put in its places.
+func partitionedDisk(
+  _ script: String, size: String, _ volumes: [(start: UInt64, size: UInt64, make: [String])]
+) throws -> (TemporaryDirectory, String) {
+  let directory = try TemporaryDirectory()
+  let path = try newDisk(directory, size: size)
+  try runChecked(["sfdisk", "-q", "--no-reread", "--no-tell-kernel", path], input: Array(script.utf8))
+  for (start, size, make) in volumes {
+    let volume = try newDisk(directory, size: String(size), name: "volume")
+    try runChecked(make + [volume])
+    try runChecked(
+      [
+        "dd", "if=\(volume)", "of=\(path)", "bs=1M", "seek=\(start >> 20)", "conv=notrunc,sparse",
+        "status=none",
+      ])
+    try runChecked(["rm", volume])
+  }
+  return (directory, path)
+}
+
+/// An entry of an MBR, in sectors.
+struct MasterBootRecordEntry {
+  var type: UInt8
+  var first: UInt32
+  var count: UInt32
+
+  var bytes: [UInt8] {
+    [0, 0, 0, 0, type, 0, 0, 0]
+      + [first, count].flatMap { number in
+        withUnsafeBytes(of: number.littleEndian) { Array($0) }
+      }
+  }
+}

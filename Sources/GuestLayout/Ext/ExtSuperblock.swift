@@ -19,6 +19,13 @@ struct ExtSuperblock: Sendable {
       readOnlyCompatible: bytes.little(at: 0x64))
   }
 
+  /// More than the mark's two bytes speak for a superblock, though it may be damaged.
+  var isPlausible: Bool {
+    bytes.little(UInt32.self, at: 0x18) <= 6 && bytes.little(UInt32.self, at: 0x14) <= 1
+      && bytes.little(UInt32.self, at: 0x20) > 0 && bytes.little(UInt32.self, at: 0x28) > 0
+      && bytes.little(UInt32.self, at: 0x4C) <= 1
+  }
+
   /// By the features, as blkid tells them apart.
   var fileSystem: GuestFileSystem {
     let beyond3 =

@@ -19,13 +19,20 @@ extension NTFSFileTable {
     if rest != 0 { throw .dirty("the NTFS volume waits for work (flags 0x\(String(rest, radix: 16)))") }
   }
 
-  /// $LogFile, record 2: never used (all ones), or closed by its newest restart page.
-  func checkLog() throws(SurveyStop) {
+  enum LogState {
+    /// Closed by its newest restart page.
+    case closed
+    /// All ones: never used since the volume was made or ntfs-3g wrote to it, which shows nowhere that a volume is mounted.
+    case unused
+  }
+
+  /// $LogFile, record 2. A log that is to be replayed is an obstacle.
+  func checkLog() throws(SurveyStop) -> LogState {
     guard let log = try stream(.data, of: record(2)), log.size >= 8192 else {
       throw .damaged("$LogFile is missing")
     }
     let start = try bytes(of: log, at: 0, count: Int(min(log.size, 65536)), "$LogFile")
-    if start == [UInt8](repeating: 0xFF, count: start.count) { return }
+    if start == [UInt8](repeating: 0xFF, count: start.count) { return .unused }
     guard start.starts(with: "RSTR".utf8) else { throw .dirty("its log is in no known state") }
     let pageSize = start.little(UInt32.self, at: 0x10)
     guard (512...65536).contains(pageSize), pageSize.nonzeroBitCount == 1, UInt64(pageSize) * 2 <= log.size
@@ -37,6 +44,7 @@ extension NTFSFileTable {
     // They are written in turn. Of two that are equally new both must agree.
     let newest = [first, second].filter { $0.sequence == max(first.sequence, second.sequence) }
     guard newest.allSatisfy(\.isClosed) else { throw .dirty("its log is to be replayed") }
+    return .closed
   }
 
   private struct RestartPage {

@@ -7,13 +7,15 @@ import Storage
 struct NTFSSurvey {
   let space: NTFSSpace
   private(set) var freeBytes: UInt64 = 0
+  /// Whether it was last closed by a driver that shows in the log that it has the volume mounted.
+  let showsMounts: Bool
 
   init(_ volume: VolumeReader, bootSector: [UInt8]) throws(SurveyStop) {
     let places = ReadPlaces()
     let boot = try NTFSBootSector(bootSector, volumeLength: volume.length)
     let table = try NTFSFileTable(boot, volume.recorded(in: places))
     try table.checkVolume()
-    try table.checkLog()
+    showsMounts = try table.checkLog() == .closed
     try table.checkHibernation()
     try NTFSShadowCopies.check(table.volume)
     guard let bitmap = try table.stream(.data, of: table.record(6)) else {
@@ -29,6 +31,14 @@ struct NTFSSurvey {
     let runs = table.runs.runs + bitmap.runs
     let stored = runs.compactMap { run in run.start.map { $0..<$0 + run.count } }
     try countFree(volume, ownRuns: NTFSSurvey.merged(own + stored))
+    if !showsMounts {
+      var check = NTFSUseCheck(table, space)
+      try check.run()
+    }
+  }
+
+  var notes: [String] {
+    showsMounts ? [] : ["it was last written by a driver that leaves no trace of a mount"]
   }
 
   /// Ascending; none overlaps another.
