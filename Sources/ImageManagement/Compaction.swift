@@ -63,13 +63,17 @@ public struct Compaction: Operation {
   /// A child reads through to free space too: what becomes zero there would change it.
   private static func checkChildren(_ chain: OfflineChain, _ mode: CompactionMode) throws(ImageError) {
     guard mode.asksFileSystems else { return }
-    let children = chain.otherChildren(at: 0)
+    let children = chain.children(at: 0)
     guard !children.isEmpty else { return }
-    let names = children.prefix(5).map(escaped).joined(separator: ", ")
-    throw ImageError(
-      .invalidState,
-      "\(escaped(chain.paths[0])): is the parent of \(names)\(children.count > 5 ? " and others" : ""), which a compaction "
-        + "by what is free now would change; use prezeroed or pretrimmed, or compact the child")
+    let own = escaped(chain.paths[0])
+    var sentence = "\(own): a compaction by what is free now would change what its children read"
+    if !children.certain.isEmpty {
+      sentence =
+        "\(own): is the parent of \(children.certain.list), which a compaction by what is free now would change"
+    }
+    sentence += "; use prezeroed or pretrimmed, or compact the child"
+    if let doubts = children.doubts { sentence += "; \(doubts)" }
+    throw ImageError(.invalidState, sentence)
   }
 
   public func run(_ progress: OperationProgress) throws(ImageError) -> [ReportField] {

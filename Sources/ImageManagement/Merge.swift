@@ -23,7 +23,7 @@ public final class Merge: Operation {
   private let merge: ChainMerge
   private let choices: Choices
   /// Files that show wrong data afterwards.
-  private let orphans: [String]
+  private let orphans: [KnownChild]
   /// Records that end by it.
   private let endedRecords: [DoubtfulRecord]
   private let children: [TakenChild]
@@ -100,18 +100,24 @@ public final class Merge: Operation {
     return depth
   }
 
-  /// The other children of the destination, and of what is merged past.
+  /// What stands on the destination, or on what is merged past, and not on the image.
   private static func orphans(
     _ chain: OfflineChain, _ depth: Int, isForced: Bool
-  ) throws(ImageError) -> [String] {
-    var orphans: [String] = []
-    for level in 1...depth { orphans += chain.otherChildren(at: level) }
+  ) throws(ImageError) -> [KnownChild] {
+    let orphans = chain.othersEndangered(byChanging: 1...depth)
     guard !orphans.isEmpty, !isForced else { return orphans }
-    let names = orphans.map(escaped).joined(separator: ", ")
-    throw ImageError(
-      .invalidState,
-      "\(escaped(chain.paths[depth])): a merge into it would make other images useless whose chains it or a file above it "
-        + "is a part of: \(names); merge or convert them first, or say force")
+    let own = escaped(chain.paths[depth])
+    var sentence: String
+    if orphans.certain.isEmpty {
+      sentence =
+        "\(own): a merge into it makes every other image useless that stands on it or on a file above it"
+    } else {
+      sentence =
+        "\(own): a merge into it would make other images useless whose chains it or a file above it is a part of: "
+        + "\(orphans.certain.list); merge or convert them first, or say force"
+    }
+    if let doubts = orphans.doubts { sentence += "; \(doubts), or say force" }
+    throw ImageError(.invalidState, sentence)
   }
 
   /// The children of the image itself: taken where they are to get another parent.
@@ -120,11 +126,11 @@ public final class Merge: Operation {
   ) throws(ImageError) -> [TakenChild] {
     if choices.relinks { return try chain.takeChildrenOfLeaf(isSoleWriter: choices.isSoleWriter) }
     guard choices.deletes else { return [] }
-    let names = chain.otherChildren(at: 0).map(escaped)
-    guard names.isEmpty else {
+    let own = chain.children(at: 0).certain
+    guard own.isEmpty else {
       throw ImageError(
         .invalidState,
-        "\(escaped(chain.paths[0])): cannot be deleted, because it is the parent of \(names.joined(separator: ", ")); "
+        "\(escaped(chain.paths[0])): cannot be deleted, because it is the parent of \(own.list); "
           + "say relink as well")
     }
     return []
@@ -157,10 +163,17 @@ public final class Merge: Operation {
         "merged_files", .list(item: "merged", chain.paths[..<depth].map { [ReportField("path", .text($0))] })),
       ReportField("bytes_copied", .number(bytes)),
     ]
-    if !orphans.isEmpty {
+    if !orphans.certain.isEmpty {
       fields.append(
         ReportField(
-          "orphaned_files", .list(item: "orphaned", orphans.map { [ReportField("path", .text($0))] })))
+          "orphaned_files",
+          .list(item: "orphaned", orphans.certain.map { [ReportField("path", .text($0.path))] })))
+    }
+    if !orphans.doubtful.isEmpty {
+      fields.append(
+        ReportField(
+          "doubtful_files",
+          .list(item: "doubtful", orphans.doubtful.map { [ReportField("path", .text($0.path))] })))
     }
     if !endedRecords.isEmpty {
       fields.append(

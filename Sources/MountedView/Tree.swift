@@ -28,7 +28,7 @@ final class Tree: Sendable {
   }
 
   private struct State {
-    var present: [String: ImageView] = [:]
+    var present: [ExactName: ImageView] = [:]
     var known: [UInt64: Known] = [:]
     var queries: [NodeNumber: QueryNode] = [:]
     var queryNumbers: [QueryKey: NodeNumber] = [:]
@@ -75,9 +75,11 @@ final class Tree: Sendable {
   }
 
   /// The image is there now: its name stands for it and no other file.
-  func isPresent(_ image: ImageView) -> Bool { state.withLock { $0.present[image.name] === image } }
+  func isPresent(_ image: ImageView) -> Bool {
+    state.withLock { $0.present[ExactName(image.name)] === image }
+  }
 
-  func image(named name: String) -> ImageView? { state.withLock { $0.present[name] } }
+  func image(named name: String) -> ImageView? { state.withLock { $0.present[ExactName(name)] } }
 
   /// The images that are there, by name.
   var images: [ImageView] { state.withLock { $0.present.values.sorted { $0.name < $1.name } } }
@@ -177,7 +179,7 @@ final class Tree: Sendable {
 
   private static func dropIfUnknown(_ serial: UInt64, _ state: inout State) {
     guard let known = state.known[serial], known.lookups == 0 else { return }
-    guard state.present[known.image.name] !== known.image else { return }
+    guard state.present[ExactName(known.image.name)] !== known.image else { return }
     state.known[serial] = nil
     state.points.drop(image: serial)
   }
@@ -197,22 +199,24 @@ final class Tree: Sendable {
   func update(_ entries: [ImageEntry]) -> Change {
     state.withLock { state in
       var change = Change()
-      var fresh: [String: ImageView] = [:]
-      for entry in entries where fresh[entry.name] == nil && Tree.canBeShown(entry.name) {
-        if let image = state.present[entry.name], image.identity == entry.identity {
+      var fresh: [ExactName: ImageView] = [:]
+      for entry in entries where Tree.canBeShown(entry.name) {
+        let name = ExactName(entry.name)
+        guard fresh[name] == nil else { continue }
+        if let image = state.present[name], image.identity == entry.identity {
           let wasBroken = image.isBroken
           image.entry = entry
           if image.isBroken != wasBroken { change.changedState.append(image) }
-          fresh[entry.name] = image
+          fresh[name] = image
         } else {
           state.lastSerial += 1
           let image = ImageView(serial: state.lastSerial, entry: entry)
           state.known[image.serial] = Known(image: image)
-          fresh[entry.name] = image
+          fresh[name] = image
           change.appeared.append(image)
         }
       }
-      let gone = state.present.values.filter { fresh[$0.name] !== $0 }
+      let gone = state.present.values.filter { fresh[ExactName($0.name)] !== $0 }
       state.present = fresh
       for image in gone {
         change.vanished.append(image.name)

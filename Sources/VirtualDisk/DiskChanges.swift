@@ -44,9 +44,10 @@ extension VirtualDisk {
   /// What changed since `limit`: the id or the name of a point; or, for `parent`, what this image holds that its parent
   /// does not. Waits.
   ///
-  /// Errors: why the record does not count; `.objectNotFound` for a point that there is not; `.notSupported` for `parent`
+  /// Errors: `.invalidState` for a disk past which another was merged; why the record does not count; `.objectNotFound` for a point that there is not; `.notSupported` for `parent`
   /// where there is none.
   public func changes(since limit: String) throws(ImageError) -> DiskChanges {
+    try failIfMergedPast()
     guard limit == DiskChanges.parent else {
       return DiskChanges(try ChangeCursor(try tracking.tracker(leaf), since: limit))
     }

@@ -51,10 +51,10 @@ extension DiskLibrary {
   /// A file that cannot be understood stands there with its error. Of two files of one name the second is an error.
   public func scan() -> [ImageEntry] {
     let children = knownChildren()
-    var names: Set<String> = []
+    var names: Set<ExactName> = []
     var entries: [ImageEntry] = []
     for reference in references() {
-      guard names.insert(reference.name).inserted else {
+      guard names.insert(ExactName(reference.name)).inserted else {
         warn("\(escaped(reference.path)): is not shown, because another image has the same name")
         continue
       }
@@ -85,18 +85,15 @@ extension DiskLibrary {
   /// The name of an image that was merged past this one, or past one that it stands on, and in whose chain it does not
   /// stand itself. Waits.
   private func validOnlyBelow(_ reference: ImageReference) -> String? {
-    var above: [(name: String, identifier: GUID?)] = []
+    var chain = MergedPast()
     var seen: Set<FileIdentity> = []
     var next: ImageReference? = reference
     while let image = next, let inspection = inspect(image), seen.insert(inspection.stamp.identity).inserted,
       seen.count <= ChainBuilder.maximumDepth
     {
-      above.append((image.name, inspection.identifierForChildren))
-      if let source = inspection.mergeSource,
-        !above.contains(where: { $0.name == source.name || $0.identifier == source.identity })
-      {
-        return source.name
-      }
+      let found = chain.next(
+        image.name, identifier: inspection.identifierForChildren, inspection.mergeSource)
+      if let found { return found }
       next = parent(of: image, inspection)
     }
     return nil
@@ -175,11 +172,11 @@ extension DiskLibrary {
   /// The sources' images and all others in the same directories.
   func neighbours() -> [ImageReference] {
     var result = references()
-    var paths = Set(result.map(\.path))
+    var paths = Set(result.map { ExactName($0.path) })
     for case .file(let reference) in sources {
       for name in reference.directory.imageNames() {
         let neighbour = ImageReference(directory: reference.directory, name: name)
-        if paths.insert(neighbour.path).inserted { result.append(neighbour) }
+        if paths.insert(ExactName(neighbour.path)).inserted { result.append(neighbour) }
       }
     }
     return result

@@ -125,21 +125,4 @@ extension DiskLibrary {
       }
     }
   }
-
-  /// The known images whose parent is the file. Waits.
-  func childReferences(of identity: FileIdentity) -> [ImageReference] {
-    neighbours().filter { child in
-      guard let inspection = inspect(child), inspection.stamp.identity != identity,
-        let recorded = inspection.recordedParent
-      else { return false }
-      for candidate in search.candidates(recorded, child: child) {
-        guard let stamp = candidate.stamp, stamp.identity != inspection.stamp.identity,
-          let identifier = inspect(candidate)?.identifierForChildren,
-          recorded.identifiers.contains(identifier)
-        else { continue }
-        return stamp.identity == identity
-      }
-      return false
-    }
-  }
 }

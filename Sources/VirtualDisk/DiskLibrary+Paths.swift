@@ -9,23 +9,21 @@ extension DiskLibrary {
   /// `.fileNotFound`.
   public func identity(ofPath path: String, from image: String) throws(ImageError) -> FileIdentity {
     let own = try reference(named: image).directory
-    guard !path.isEmpty, !path.hasPrefix("/"), !path.utf8.contains(0) else {
+    guard let first = path.utf8.first, first != UInt8(ascii: "/"), !path.utf8.contains(0) else {
       throw ImageError(
         .invalidParameter,
         "\"\(escaped(path))\": must be a path relative to the directory of \(escaped(image))")
     }
-    var target = own.path.split(separator: "/").map(String.init)
-    for step in path.split(separator: "/") where step != "." {
+    var target = ParentSearch.components(own.path)
+    for step in ParentSearch.components(path) where step != "." {
       if step != ".." {
-        target.append(String(step))
+        target.append(step)
       } else if target.popLast() == nil {
         break
       }
     }
     for directory in [own] + search.directories {
-      let root = directory.path.split(separator: "/").map(String.init)
-      guard target.count > root.count, target.prefix(root.count).elementsEqual(root) else { continue }
-      let name = target[root.count...].joined(separator: "/")
+      guard let name = ParentSearch.name(of: target, beneath: directory) else { continue }
       return try directory.open(name, writable: false).identity
     }
     throw ImageError(

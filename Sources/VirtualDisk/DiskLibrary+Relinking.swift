@@ -43,10 +43,10 @@ extension OfflineChain {
   ///
   /// - Parameter isSoleWriter: as for `merge(into:isSoleWriter:)`.
   ///
-  /// Errors: `.inUse` for one that somebody uses; one that may only be read, or cannot be understood.
+  /// Errors: `.inUse` for one that somebody uses; one that may only be read, or has a name that is no text.
   package func takeChildrenOfLeaf(isSoleWriter: Bool = false) throws(ImageError) -> [TakenChild] {
     var taken: [TakenChild] = []
-    for reference in library.childReferences(of: images[0].file.identity) {
+    for reference in try referencesOfChildren() {
       taken.append(try library.take(reference, for: operation, isSoleWriter: isSoleWriter))
     }
     return taken

@@ -48,11 +48,15 @@ extension DiskLibrary {
 
   /// Makes a reference point. Waits. Durable when it returns; what was written before it is durable too.
   ///
-  /// Errors: `.invalidState` (EPERM) with tracking off; `.invalidParameter` for a bad name, with EEXIST for a taken one;
+  /// Errors: `.invalidState` (EPERM) with tracking off, or where another image was merged past this one, so that it shows no
+  /// state of a disk; `.invalidParameter` for a bad name, with EEXIST for a taken one;
   /// ENOSPC when there are too many.
   @discardableResult
   public func makePoint(_ point: String, of name: String) throws(ImageError) -> ReferencePoint {
-    try withDisk(name, .write) { (disk) throws(ImageError) in try disk.tracking.makePoint(point, disk.leaf) }
+    try withDisk(name, .write) { (disk) throws(ImageError) in
+      try disk.failIfMergedPast()
+      return try disk.tracking.makePoint(point, disk.leaf)
+    }
   }
 
   /// Drops the point of that name or id. Waits. Durable when it returns.

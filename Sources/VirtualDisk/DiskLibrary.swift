@@ -25,6 +25,7 @@ public final class DiskLibrary: Sendable {
   let tracking: TrackingOptions
   let warn: @Sendable (String) -> Void
   let inspector = Inspector()
+  let kin = KinInspector()
   let maintenance = Maintenance()
   let opening = Mutex<Void>(())
   let open = Mutex(OpenFiles())
@@ -51,9 +52,11 @@ public final class DiskLibrary: Sendable {
     self.isReadOnly = isReadOnly
     self.tracking = tracking
     self.warn = warn
-    var names: [String: String] = [:]
+    var names: [ExactName: String] = [:]
     for reference in references() {
-      if let other = names.updateValue(reference.path, forKey: reference.name), other != reference.path {
+      if let other = names.updateValue(reference.path, forKey: ExactName(reference.name)),
+        !other.isExactly(reference.path)
+      {
         throw ImageError(
           .invalidParameter,
           "\(escaped(other)) and \(escaped(reference.path)) have the same name; mount them in two places")
@@ -63,14 +66,14 @@ public final class DiskLibrary: Sendable {
 
   /// The directories whose changes change what this library offers.
   public var watchedDirectories: [String] {
-    var paths: [String] = []
+    var paths: Set<ExactName> = []
     for source in sources {
       switch source {
-      case .directory(let directory): paths.append(directory.path)
-      case .file(let reference): paths.append(reference.directory.path)
+      case .directory(let directory): paths.insert(ExactName(directory.path))
+      case .file(let reference): paths.insert(ExactName(reference.directory.path))
       }
     }
-    return Array(Set(paths)).sorted()
+    return paths.map(\.text).sorted()
   }
 
   /// The name of the image that the only SOURCE is. A link leads to a file that may have another name than the link.
@@ -94,16 +97,17 @@ public final class DiskLibrary: Sendable {
         result += directory.imageNames().map { ImageReference(directory: directory, name: $0) }
       }
     }
-    var paths: Set<String> = []
-    return result.filter { paths.insert($0.path).inserted }
+    var paths: Set<ExactName> = []
+    return result.filter { paths.insert(ExactName($0.path)).inserted }
   }
 
   func reference(named name: String) throws(ImageError) -> ImageReference {
     for source in sources {
       switch source {
-      case .file(let reference) where reference.name == name: return reference
+      case .file(let reference) where reference.name.isExactly(name): return reference
       case .directory(let directory)
-      where !name.contains("/") && ImageDirectory.isImageName(name) && directory.status(of: name) != nil:
+      where !name.utf8.contains(UInt8(ascii: "/")) && ImageDirectory.isImageName(name)
+        && directory.status(of: name) != nil:
         return ImageReference(directory: directory, name: name)
       default: continue
       }

@@ -15,13 +15,14 @@ struct Inspection: Sendable {
 final class Inspector: Sendable {
   /// Beyond so many files the oldest knowledge is dropped.
   private static let limit = 20_000
-  private let known = Mutex<[String: Inspection]>([:])
+  private let known = Mutex<[ExactName: Inspection]>([:])
 
   /// Looks at a file again if it changed since; `live` is the image if it is open, whose word is newer than the file's.
   func inspect(_ reference: ImageReference, live: SharedImage?) -> Inspection? {
     guard let stamp = reference.stamp else { return nil }
+    let name = ExactName(reference.path)
     if let live { return Inspector.inspection(stamp, live.layer) }
-    if let old = known.withLock({ $0[reference.path] }), old.stamp == stamp { return old }
+    if let old = known.withLock({ $0[name] }), old.stamp == stamp { return old }
     let new: Inspection
     do throws(ImageError) {
       new = Inspector.inspection(stamp, try Layer(try reference.open(writable: false)))
@@ -30,7 +31,7 @@ final class Inspector: Sendable {
     }
     known.withLock {
       if $0.count >= Inspector.limit { $0.removeAll() }
-      $0[reference.path] = new
+      $0[name] = new
     }
     return new
   }

@@ -28,14 +28,6 @@ public final class OfflineChain: Sendable {
     images.firstIndex { $0.file.identity == identity }
   }
 
-  /// The files that have the file at `depth` as their parent, other than that of this chain. Waits.
-  public func otherChildren(at depth: Int) -> [String] {
-    let own = depth > 0 ? images[depth - 1].file.identity : nil
-    return library.childReferences(of: images[depth].file.identity)
-      .filter { $0.stamp?.identity != own }
-      .map(\.path).sorted()
-  }
-
   /// Keeps everybody else from the file at `depth`, which is to be changed. Waits.
   ///
   /// Errors: `.inUse` when it is in use here or by another program; `.accessDenied` when it may only be read.
