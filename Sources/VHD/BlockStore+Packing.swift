@@ -35,7 +35,7 @@ extension BlockStore {
     packing.movedBytes = UInt64(packing.moves.count) * roomLength
     let footer = try footerPlace(after: end, packing, bounds)
     packing.fileSize = footer + BlockLayout.sector
-    let used = layout.tablesEnd + UInt64(blocks.count) * roomLength
+    let used: UInt64 = structuresLength(blocks) + UInt64(blocks.count) * roomLength
     packing.unusedBytes = footer - min(used, footer)
     if packing.unusedBytes > 0 {
       let isAlignment = packing.unusedBytes <= UInt64(blocks.count + 2) * (layout.dataAlignment - 1)
@@ -78,9 +78,27 @@ extension BlockStore {
     return blocks
   }
 
+  /// Bytes of the file up to `tablesEnd` that are structures: all, but where another writer, or a change of the parent, put
+  /// some of them among or behind the blocks.
+  private func structuresLength(_ blocks: [UInt64]) -> UInt64 {
+    guard let first = blocks.first.map({ ($0 >> 32) * BlockLayout.sector }), first < layout.tablesEnd else {
+      return layout.tablesEnd
+    }
+    var front: UInt64 = 0
+    var others: UInt64 = 0
+    for extent in layout.reserved + layout.tables.dropFirst() {
+      if extent.offset < first {
+        front = max(front, extent.end)
+      } else {
+        others += extent.end - extent.offset
+      }
+    }
+    return front + others
+  }
+
   private func roomEnd(_ block: UInt64) -> UInt64 { (block >> 32) * BlockLayout.sector + roomLength }
 
-  /// What moves at the file's tail goes into holes in front of it.
+  /// What moves at the file's tail goes into holes in front of it, behind all of the structures.
   private func moveTail(_ blocks: inout [UInt64], _ packing: inout BlockPacking) {
     var low = layout.tablesEnd
     var first = 0

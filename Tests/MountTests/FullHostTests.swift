@@ -163,7 +163,7 @@ extension MountTests {
 }
 
 /// A file system with little room, mounted on a workspace's directory of images.
-private final class SmallHost {
+final class SmallHost {
   private let path: String
   private var device: LoopDevice?
   private var isMounted = true

@@ -134,6 +134,19 @@ package struct ScatteredLayout {
         })
     }
     guard let start = blocks.map(\.place).min() else { return }
+    // A child's paths to its parent.
+    for locator in 0..<8 where movesStructures {
+      let entry = header + 576 + UInt64(locator) * 24
+      let place = old.bigEndian(at: entry + 16, 8)
+      guard place > 0 else { continue }
+      blocks.append(
+        Piece(place: place, length: (old.bigEndian(at: entry + 8, 4) + 511) / 512 * 512) { file, now in
+          file.setBigEndian(now, at: entry + 16, 8)
+          file.setBigEndian(0, at: header + 36, 4)
+          let sum = file.bytes(at: header, 1024).reduce(UInt32(0)) { $0 &+ UInt32($1) }
+          file.setBigEndian(UInt64(~sum), at: header + 36, 4)
+        })
+    }
     blocks.shuffle(using: &generator)
     let footer = old.bytes(at: 0, 512)
     let unit: UInt64 = [512, 4096, blockSize / 2].randomElement(using: &generator) ?? 512

@@ -49,6 +49,7 @@ struct CompactionPlanTests {
   func planIsWhatIsDone(_ kind: ChainKind) throws {
     for seed in 0..<UInt64(60) {
       var generator = SeededGenerator(seed: seed)
+      // Whatever lies among blocks stays there, and so may gaps in front of it.
       let movesStructures = seed % 2 == 1
       let (chain, shape) = try CompactionPlanTests.chain(kind, &generator, movesStructures: movesStructures)
       let mode = Int.random(in: 0...4, using: &generator)
@@ -82,7 +83,7 @@ struct CompactionPlanTests {
       #expect(again.hasWork == false, what)
       #expect(again.packing.unusedBytes == plan.packing.unusedBytes, what)
       #expect(again.packing.obstacle == plan.packing.obstacle, what)
-      guard !shape.isFixed, mode != 2, !movesStructures || shape.isVHD else { continue }
+      guard !shape.isFixed, mode != 2, !movesStructures else { continue }
       var isAligned = false
       if case .alignment = plan.packing.obstacle { isAligned = true }
       #expect(plan.packing.unusedBytes == 0 || isAligned, what)
