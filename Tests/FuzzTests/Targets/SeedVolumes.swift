@@ -4,7 +4,9 @@
 enum SeedVolumes {
   static let all: [SparseImage] = [
     ext(checksums: 0, groups: 1), ext(checksums: ExtFeatures.metadataChecksums, groups: 3),
-    ext(checksums: ExtFeatures.groupChecksums, groups: 2), ntfs, swap, sleeping, partitioned,
+    ext(checksums: ExtFeatures.groupChecksums, groups: 2), ntfs, swap, sleeping,
+    partitioned(0x83, ntfs, 0x83, swap), partitioned(0x07, ext(checksums: 0, groups: 1), 0x82, swap),
+    partitioned(0x0C, SparseImage(), 0x82, swap),
   ]
 
   /// Blocks of 1 KiB; groups of 256 blocks, each but the first without a bitmap where there are checksums.
@@ -165,15 +167,17 @@ enum SeedVolumes {
     return disk
   }
 
-  /// Two of them, in partitions.
-  private static var partitioned: SparseImage {
+  /// Two of them, in partitions of these types.
+  private static func partitioned(
+    _ firstType: UInt8, _ first: SparseImage, _ secondType: UInt8, _ second: SparseImage
+  ) -> SparseImage {
     var disk = SparseImage()
     disk.size = 4 << 20
-    for (index, (start, count, volume)) in [(256, 2048, ntfs), (4096, 2048, swap)].enumerated() {
+    for (index, (start, type, volume)) in [(256, firstType, first), (4096, secondType, second)].enumerated() {
       let entry = 446 + UInt64(index) * 16
-      disk.put([0x83], at: entry + 4)
+      disk.put([type], at: entry + 4)
       disk.putLittleEndian(UInt32(start), at: entry + 8)
-      disk.putLittleEndian(UInt32(count), at: entry + 12)
+      disk.putLittleEndian(UInt32(2048), at: entry + 12)
       for number in volume.pageNumbers {
         disk.put(volume.bytes(at: number * 4096, count: 4096), at: UInt64(start) * 512 + number * 4096)
       }
