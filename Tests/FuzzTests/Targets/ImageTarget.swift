@@ -125,12 +125,45 @@ struct ImageSession {
       throw BrokenPromise(description: "the image cannot be opened after it was closed")
     }
     try compare("after the image was opened again")
+    try reparent()
     guard isSound, let after = findings() else { return }
     try require(after.isSound, "a sound image was damaged: \(after.all)")
     // Closed after a change, it is whole, whatever state a crash had left it in.
     if isClosed, double.contents != original {
       try require(after.isClean, "closed, but not clean: \(after.all)")
     }
+  }
+
+  /// A VHD says that another file is its parent, and is closed; what it shows over the one that it is given stays the same.
+  private mutating func reparent() throws {
+    guard case .vhd(let image)? = leaf, let old = image.parent else { return }
+    let length = Int(image.file.path.utf8.count) + (known.count * 97) % 9000
+    let parent = VHDParent(
+      uniqueID: old.parentUniqueID, timeStamp: 0, relativePath: "./q.vhd",
+      absolutePath: "/" + String(repeating: "d", count: length) + "/q.vhd")
+    let isDone =
+      answer { () throws(ImageError) -> Bool in
+        try image.beginWriting()
+        try image.replaceParent(parent)
+        return true
+      } != nil
+    guard try open() else {
+      throw BrokenPromise(description: "the image cannot be opened after its parent was changed")
+    }
+    if isDone, let leaf {
+      try require(leaf.recordedParent?.relativePaths == [".\\q.vhd"], "the new parent is not recorded")
+      isClosed =
+        answer { () throws(ImageError) -> Bool in
+          try leaf.beginWriting(.init(fileWriteGUID: .zero, dataWriteGUID: .zero))
+          try leaf.finishWriting()
+          return true
+        } != nil
+      guard try open() else {
+        throw BrokenPromise(
+          description: "the image cannot be opened after its parent was changed and it was closed")
+      }
+    }
+    try compare("after its parent was changed")
   }
 
   /// What the image says of itself; nil where that cannot be told, or would take long.
