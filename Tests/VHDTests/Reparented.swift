@@ -18,9 +18,11 @@ struct Reparented {
     case headerElsewhere
     /// A change of the parent was cut off: both footers name a header behind the blocks.
     case headerLeftBehind
-    /// Likewise, and the one that should replace it was half written.
+    /// Likewise, but its locators lead to the room of those of the header in the usual place: each to the other's.
+    case headerAlone
+    /// A header was left behind, and the one that should replace it was half written.
     case headerTorn
-    /// Locators whose room lies on the footer, on the header, on the table, and beyond the end of the file.
+    /// Locators whose room lies on the footer, on the header, on the table, on blocks, and beyond the end of the file.
     case wrongRoom
   }
 
@@ -50,7 +52,7 @@ struct Reparented {
       VHDCreation(
         kind: .differencing(parent: Reparented.reference(old, "old")), virtualSize: Reparented.size,
         blockSize: Reparented.blockSize))
-    if start == .littleRoom {
+    if start == .littleRoom || start == .wrongRoom {
       try Reparented.edit(double) { if $0.platform != .none { $0.dataSpace = 512 } }
     }
     if start != .withoutBlocks {
@@ -66,6 +68,7 @@ struct Reparented {
     case .asMade, .withoutBlocks, .littleRoom: break
     case .headerElsewhere: try Reparented.moveHeader(double, keepsCookie: false)
     case .headerLeftBehind: try Reparented.moveHeader(double, keepsCookie: true)
+    case .headerAlone: try Reparented.moveHeader(double, keepsCookie: true, swapsLocators: true)
     case .headerTorn:
       try Reparented.moveHeader(double, keepsCookie: true)
       try file.writeZeros(at: 900, length: 20)
@@ -108,18 +111,24 @@ struct Reparented {
     try header.withUnsafeBytes { try double.write($0, at: 512) }
   }
 
-  /// The header, and its locators' data, behind the blocks.
-  private static func moveHeader(_ double: RecordedFile, keepsCookie: Bool) throws {
+  /// The header, and its locators' data, behind the blocks; or the header alone, and the data change places.
+  private static func moveHeader(
+    _ double: RecordedFile, keepsCookie: Bool, swapsLocators: Bool = false
+  ) throws {
     let end = double.contents.size
     var header = bytes(double, 512, 1024)
+    let locators = header.withUnsafeBytes { header in
+      (0..<2).map { ParentLocator(header, at: 576 + 24 * $0) }
+    }
+    let data = locators.map { bytes(double, $0.dataOffset, Int($0.dataLength)) }
     var offset = end
     for index in 0..<2 {
-      var locator = header.withUnsafeBytes { ParentLocator($0, at: 576 + 24 * index) }
-      let data = bytes(double, locator.dataOffset, Int(locator.dataLength))
-      try data.withUnsafeBytes { try double.write($0, at: offset) }
-      (locator.dataOffset, locator.dataSpace) = (offset, 512)
+      var locator = locators[index]
+      locator.dataOffset = swapsLocators ? locators[1 - index].dataOffset : offset
+      locator.dataSpace = 512
+      try data[index].withUnsafeBytes { try double.write($0, at: locator.dataOffset) }
       header.withUnsafeMutableBytes { locator.encode(into: $0, at: 576 + 24 * index) }
-      offset += 512
+      if !swapsLocators { offset += 512 }
     }
     header.withUnsafeMutableBytes { Checksum.store(in: $0, field: DynamicHeader.checksumField) }
     try header.withUnsafeBytes { try double.write($0, at: offset) }
