@@ -69,7 +69,7 @@ public struct Compaction: Operation {
     var sentence = "\(own): a compaction by what is free now would change what its children read"
     if !children.certain.isEmpty {
       sentence =
-        "\(own): is the parent of \(children.certain.list), which a compaction by what is free now would change"
+        "\(own): is the parent of \(children.certain.list()), which a compaction by what is free now would change"
     }
     sentence += "; use prezeroed or pretrimmed, or compact the child"
     if let doubts = children.doubts { sentence += "; \(doubts)" }

@@ -27,7 +27,7 @@ public final class JobList: Sendable {
   private struct State {
     var lastID: UInt64 = 0
     /// By the image's name: new, starting and running ones.
-    var underway: [String: Job] = [:]
+    var underway: [ExactName: Job] = [:]
     /// All that were checked, oldest first.
     var listed: [Job] = []
     /// Threads that have not come to their end; with the observers' work.
@@ -60,11 +60,11 @@ public final class JobList: Sendable {
 
   /// The one that is under way, or else the last that is shown; with `operation`, of that kind.
   public func last(of image: String, operation: String? = nil) -> Job? {
-    jobs.last { $0.image == image && (operation == nil || $0.operation == operation) }
+    jobs.last { $0.image.isExactly(image) && (operation == nil || $0.operation == operation) }
   }
 
   /// The one that is under way, be it only being checked.
-  public func underway(on image: String) -> Job? { state.withLock { $0.underway[image] } }
+  public func underway(on image: String) -> Job? { state.withLock { $0.underway[ExactName(image)] } }
 
   private static func prune(_ state: inout State, _ now: UInt64) {
     var surplus = state.listed.count - state.underway.count - keptAtMost
@@ -112,7 +112,7 @@ public final class JobList: Sendable {
           errno: .init(rawValue: ESHUTDOWN),
           "\(escaped(image)): \(operation.word) was not begun, because the mount is ending")
       }
-      if let other = state.underway[image] {
+      if let other = state.underway[ExactName(image)] {
         throw ImageError(
           .inUse,
           "\(escaped(image)): is busy: \(other.holder) is running; wait for its end, or write to control/cancel"
@@ -127,7 +127,7 @@ public final class JobList: Sendable {
       state.lastID += 1
       state.threads += 1
       let job = Job(id: state.lastID, operation, image: image, clock: clock)
-      state.underway[image] = job
+      state.underway[ExactName(image)] = job
       return job
     }
   }
@@ -161,7 +161,7 @@ public final class JobList: Sendable {
   /// The image is free for another.
   private func withdraw(_ job: Job) {
     state.withLock { state in
-      if state.underway[job.image] === job { state.underway[job.image] = nil }
+      if state.underway[ExactName(job.image)] === job { state.underway[ExactName(job.image)] = nil }
     }
   }
 

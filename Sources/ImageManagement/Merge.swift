@@ -114,7 +114,7 @@ public final class Merge: Operation {
     } else {
       sentence =
         "\(own): a merge into it would make other images useless whose chains it or a file above it is a part of: "
-        + "\(orphans.certain.list); merge or convert them first, or say force"
+        + "\(orphans.certain.list()); merge or convert them first, or say force"
     }
     if let doubts = orphans.doubts { sentence += "; \(doubts), or say force" }
     throw ImageError(.invalidState, sentence)
@@ -130,7 +130,7 @@ public final class Merge: Operation {
     guard own.isEmpty else {
       throw ImageError(
         .invalidState,
-        "\(escaped(chain.paths[0])): cannot be deleted, because it is the parent of \(own.list); "
+        "\(escaped(chain.paths[0])): cannot be deleted, because it is the parent of \(own.list()); "
           + "say relink as well")
     }
     return []

@@ -129,6 +129,17 @@ struct ChildSurvey {
 }
 
 extension DiskLibrary {
+  /// The children of an image, for certain, in all directories in which they may be: a write to it would orphan them. Waits.
+  func knownChildren(of reference: ImageReference) -> [KnownChild] {
+    guard let inspection = inspect(reference), let identifier = inspection.identifierForChildren,
+      case .success(let facts) = inspection.facts
+    else { return [] }
+    let parent = ChildSurvey.Parent(
+      identity: inspection.stamp.identity, identifier: identifier, format: facts.format)
+    return ChildSurvey(self, files: [reference]).children(of: parent).map(\.known)
+      .sorted { $0.path < $1.path }
+  }
+
   /// What a file has to do with chains; that of an open one from its image, whose word is newer than the file's.
   fileprivate func kin(of file: ListedFile, in directory: ImageDirectory) -> Kin {
     guard let image = open.withLock({ $0.images[file.stamp.identity]?.image }), image.isImage else {

@@ -10,7 +10,8 @@ public struct ImageEntry: Sendable {
   public let identity: FileIdentity
   /// What the image says of itself, or why it cannot be read.
   public let facts: Result<ImageFacts, ImageError>
-  /// Why it cannot be written, if so: a known child's name, a read-only file, an error before.
+  /// Why it cannot be written, if so: a known child's name, a read-only file, an error before. Children are not looked for
+  /// when all images are listed.
   public let readOnlyReason: String?
   /// A raw file of it, or of a descendant of it, is open through this library.
   public let isOnline: Bool
@@ -50,7 +51,6 @@ extension DiskLibrary {
   ///
   /// A file that cannot be understood stands there with its error. Of two files of one name the second is an error.
   public func scan() -> [ImageEntry] {
-    let children = knownChildren()
     var names: Set<ExactName> = []
     var entries: [ImageEntry] = []
     for reference in references() {
@@ -58,7 +58,7 @@ extension DiskLibrary {
         warn("\(escaped(reference.path)): is not shown, because another image has the same name")
         continue
       }
-      if let entry = entry(reference, children: children) { entries.append(entry) }
+      if let entry = entry(reference, looksForChildren: false) { entries.append(entry) }
     }
     return entries.sorted { $0.name < $1.name }
   }
@@ -66,18 +66,18 @@ extension DiskLibrary {
   /// One image by its name. Waits. `.fileNotFound` when there is none.
   public func entry(named name: String) throws(ImageError) -> ImageEntry {
     let reference = try reference(named: name)
-    guard let entry = entry(reference, children: knownChildren()) else {
+    guard let entry = entry(reference, looksForChildren: true) else {
       throw HostFile.openingError(reference.path, ENOENT)
     }
     return entry
   }
 
-  private func entry(_ reference: ImageReference, children: [FileIdentity: [String]]) -> ImageEntry? {
+  private func entry(_ reference: ImageReference, looksForChildren: Bool) -> ImageEntry? {
     guard let inspection = inspect(reference) else { return nil }
     let identity = inspection.stamp.identity
     return ImageEntry(
       name: reference.name, path: reference.path, identity: identity, facts: inspection.facts,
-      readOnlyReason: readOnlyReason(reference, children: children[identity] ?? []),
+      readOnlyReason: readOnlyReason(reference, looksForChildren: looksForChildren),
       isOnline: open.withLock { $0.images[identity] != nil },
       operation: open.withLock { $0.reserved[identity] }, validOnlyBelow: validOnlyBelow(reference))
   }
@@ -149,49 +149,14 @@ extension DiskLibrary {
     return inspector.inspect(reference, live: open.withLock { $0.images[stamp.identity]?.image })
   }
 
-  /// For each file that is the parent of a known image, the names of those children. Waits.
-  ///
-  /// Looked for among the sources and beside them: a child is endangered by a write to its parent whether it is offered
-  /// here or not.
-  func knownChildren() -> [FileIdentity: [String]] {
-    var children: [FileIdentity: [String]] = [:]
-    for child in neighbours() {
-      guard let inspection = inspect(child), let recorded = inspection.recordedParent else { continue }
-      for candidate in search.candidates(recorded, child: child) {
-        guard let stamp = candidate.stamp, stamp.identity != inspection.stamp.identity else { continue }
-        guard let identifier = inspect(candidate)?.identifierForChildren,
-          recorded.identifiers.contains(identifier)
-        else { continue }
-        children[stamp.identity, default: []].append(child.name)
-        break
-      }
-    }
-    return children
-  }
-
-  /// The sources' images and all others in the same directories.
-  func neighbours() -> [ImageReference] {
-    var result = references()
-    var paths = Set(result.map { ExactName($0.path) })
-    for case .file(let reference) in sources {
-      for name in reference.directory.imageNames() {
-        let neighbour = ImageReference(directory: reference.directory, name: name)
-        if paths.insert(ExactName(neighbour.path)).inserted { result.append(neighbour) }
-      }
-    }
-    return result
-  }
-
-  func readOnlyReason(_ reference: ImageReference, stamp: FileStamp) -> String? {
-    readOnlyReason(reference, children: isReadOnly ? [] : knownChildren()[stamp.identity] ?? [])
-  }
-
-  private func readOnlyReason(_ reference: ImageReference, children: [String]) -> String? {
+  /// Why an image cannot be written; nil: it can be. Waits.
+  func readOnlyReason(_ reference: ImageReference, looksForChildren: Bool = true) -> String? {
     if isReadOnly { return "everything here is read-only" }
-    if !children.isEmpty {
-      let names = children.sorted().prefix(5).map(escaped).joined(separator: ", ")
-      return
-        "it is the parent of \(names)\(children.count > 5 ? " and others" : ""), which a write would orphan"
+    if looksForChildren {
+      let children = knownChildren(of: reference)
+      if !children.isEmpty {
+        return "it is the parent of \(children.list(atMost: 5)), which a write would orphan"
+      }
     }
     if access(reference.path, W_OK) != 0 {
       return errno == EROFS ? "its file system is read-only" : "the file's permissions do not allow it"

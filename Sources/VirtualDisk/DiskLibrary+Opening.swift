@@ -12,7 +12,7 @@ extension DiskLibrary {
     try opening.withLock { (_) throws(ImageError) -> DiskHandle in
       let reference = try reference(named: name)
       guard let stamp = reference.stamp else { throw HostFile.openingError(reference.path, ENOENT) }
-      if access == .write, let reason = readOnlyReason(reference, stamp: stamp) {
+      if access == .write, let reason = readOnlyReason(reference) {
         throw ImageError(
           .invalidState, errno: .readOnlyFileSystem,
           "\(escaped(reference.path)): cannot be written: \(reason)")

@@ -16,7 +16,7 @@ enum Kin: Sendable {
 
 /// Looks at files by their contents, whatever they are called, and remembers what was seen of those that do not change.
 ///
-/// A file that is no image costs three small reads, once.
+/// A file that may be an image by its size and is none costs three small reads, once.
 final class KinInspector: Sendable {
   /// Beyond so many files the knowledge is dropped.
   private static let limit = 50_000
@@ -39,7 +39,7 @@ final class KinInspector: Sendable {
   }
 
   private static func look(at file: ListedFile, in directory: ImageDirectory) -> Kin {
-    guard file.stamp.size >= smallestChild else { return .stranger }
+    guard mayBeImage(file) else { return .stranger }
     let opened: HostFile
     let format: ImageFormat?
     do throws(ImageError) {
@@ -50,7 +50,7 @@ final class KinInspector: Sendable {
       if error.errno == .noSuchFileOrDirectory || error.errno == .tooManySymbolicLinkLevels {
         return .stranger
       }
-      return mayBeImage(file) ? .doubtful(error, format: nil) : .stranger
+      return .doubtful(error, format: nil)
     }
     guard let format else {
       guard hasNameOfAChild(file) else { return .stranger }
@@ -85,9 +85,11 @@ final class KinInspector: Sendable {
     return nil
   }
 
-  /// Of a file that cannot be read: its name is an image's, or its size one that an image can have.
+  /// By what a directory tells of it: its name is an image's, or its size one that an image can have. So of most files that
+  /// are none nothing has to be read.
   private static func mayBeImage(_ file: ListedFile) -> Bool {
-    hasNameOfAChild(file) || file.stamp.size % 512 == 0 || file.stamp.size % 512 == 511
+    let size = file.stamp.size
+    return size >= smallestChild && (hasNameOfAChild(file) || size % 512 == 0 || size % 512 == 511)
   }
 
   /// A set file has no parent itself.

@@ -33,14 +33,11 @@ public struct KnownChild: Sendable {
 }
 
 extension Sequence<KnownChild> {
-  /// So many are named in a sentence.
-  private static var longestList: Int { 20 }
-
   /// Their paths in one line; of very many the first ones, and how many more there are.
-  public var list: String {
+  public func list(atMost limit: Int = 20) -> String {
     let paths = map(\.printedPath)
-    let rest = paths.count - Self.longestList
-    return paths.prefix(Self.longestList).joined(separator: ", ") + (rest > 0 ? " and \(rest) others" : "")
+    let rest = paths.count - limit
+    return paths.prefix(limit).joined(separator: ", ") + (rest > 0 ? " and \(rest) others" : "")
   }
 
   /// Those that are children for certain.
@@ -55,11 +52,11 @@ extension Sequence<KnownChild> {
     guard let reason = doubtful.first?.doubt?.description else { return nil }
     if doubtful.count == 1 {
       return
-        "whether \(doubtful.list) is one cannot be told (\(reason)): make it readable, or move it away if it belongs to "
+        "whether \(doubtful.list()) is one cannot be told (\(reason)): make it readable, or move it away if it belongs to "
         + "another disk"
     }
     return
-      "whether any of \(doubtful.list) is one cannot be told (\(reason)): make them readable, or move those away that "
+      "whether any of \(doubtful.list()) is one cannot be told (\(reason)): make them readable, or move those away that "
       + "belong to other disks"
   }
 }

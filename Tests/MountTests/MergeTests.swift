@@ -315,6 +315,8 @@ extension MountTests {
       let moved = try #require(try ids(2).first)
       let before = try answer(2, moved)
       #expect(!before.isEmpty)
+      // Asked before: past the one between another is merged.
+      let held = try answer(1, "parent") + answer(2, "parent")
       try Vhdfs.runChecked([
         "merge", workspace.image("2.\(format)"), "--into", workspace.image("0.\(format)"),
       ])
@@ -324,7 +326,6 @@ extension MountTests {
       #expect(try answer(2, moved) == before)
       let since = try answer(0, own)
       #expect(try answer(0, middle).allSatisfy { range in since.contains { $0.contains(range.lowerBound) } })
-      let held = try answer(1, "parent") + answer(2, "parent")
       #expect(
         held.allSatisfy { range in
           since.contains { $0.lowerBound <= range.lowerBound && $0.upperBound >= range.upperBound }
