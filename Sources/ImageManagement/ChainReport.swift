@@ -46,7 +46,7 @@ public struct ChainReport: Sendable {
       fields += facts.stateFields
     case .failure(let error):
       fields.append(ReportField("state", .text("error")))
-      fields.append(ReportField("reason", .text(error.description)))
+      fields.append(ReportField("reason", .sentence(error.description)))
     }
     return fields
   }

@@ -32,14 +32,14 @@ public struct InfoReport: Sendable {
       fields.append(
         ReportField("state", .text(entry.operation != nil ? "busy" : entry.isOnline ? "online" : "offline")))
       fields.append(ReportField("read_only", .flag(entry.readOnlyReason != nil)))
-      if let reason = entry.readOnlyReason { fields.append(ReportField("reason", .text(reason))) }
+      if let reason = entry.readOnlyReason { fields.append(ReportField("reason", .sentence(reason))) }
       if let name = entry.validOnlyBelow { fields.append(ReportField("valid_only_below", .text(name))) }
       fields += facts.stateFields
       if let tracking { fields.append(ReportField("tracking", .text(tracking.rawValue))) }
     case .failure(let error):
       fields.append(ReportField("state", .text("error")))
       fields.append(ReportField("read_only", .flag(true)))
-      fields.append(ReportField("reason", .text(error.description)))
+      fields.append(ReportField("reason", .sentence(error.description)))
     }
     return fields
   }

@@ -11,8 +11,10 @@ public final class Job: Sendable {
   /// The operation's word: `compact`.
   public let operation: String
   public let type: JobType
-  /// The image's name in the mount.
+  /// The image's name in the mount when it was begun.
   public let image: String
+  /// The file that it was begun on, whatever its name stands for by now.
+  public let file: FileIdentity
   public let progress = OperationProgress()
 
   private struct Course {
@@ -27,14 +29,17 @@ public final class Job: Sendable {
     var result: [ReportField] = []
   }
 
+  /// No name of the mount stands for its file any more.
+  private let hasLostFile = Atomic<Bool>(false)
   private let course: Mutex<Course>
   private let clock: JobClock
 
-  init(id: UInt64, _ operation: any Operation.Type, image: String, clock: JobClock) {
+  init(id: UInt64, _ operation: any Operation.Type, image: String, file: FileIdentity, clock: JobClock) {
     self.id = id
     self.operation = operation.word
     type = operation.jobType
     self.image = image
+    self.file = file
     self.clock = clock
     course = Mutex(Course(started: clock.wallTime(), began: clock.monotonic()))
   }
@@ -53,6 +58,24 @@ public final class Job: Sendable {
     if state.hasEnded { return false }
     progress.cancel()
     return true
+  }
+
+  // MARK: - Its file
+
+  /// Whether an image with this file has this job. While it runs, the job holds the file; when it has ended and the file
+  /// has gone, another file may have got the number.
+  func isOf(_ file: FileIdentity) -> Bool {
+    file == self.file && !(state.hasEnded && hasLostFile.load(ordering: .relaxed))
+  }
+
+  /// - Parameter isThere: some name of the mount stands for its file. Of a job that has ended, a file that has gone stays
+  ///   gone.
+  func note(fileIsThere isThere: Bool) {
+    if !isThere {
+      hasLostFile.store(true, ordering: .relaxed)
+    } else if !state.hasEnded {
+      hasLostFile.store(false, ordering: .relaxed)
+    }
   }
 
   // MARK: - Its course, told by the list that runs it
@@ -105,7 +128,7 @@ public final class Job: Sendable {
       ReportField("error_code", .number(UInt64(course.error?.returnValue.rawValue ?? 0))),
     ]
     if let error = course.error {
-      fields.append(ReportField("error_description", .text(error.description)))
+      fields.append(ReportField("error_description", .sentence(error.description)))
     }
     if course.state.hasEnded {
       fields.append(ReportField("hresult", .text((course.error.map(HRESULT.init) ?? .ok).text)))
@@ -123,6 +146,11 @@ public final class Job: Sendable {
   }
 
   private func status(_ state: JobState) -> String {
+    let phrase = phrase(state)
+    return hasLostFile.load(ordering: .relaxed) ? "\(phrase); its file was removed or replaced" : phrase
+  }
+
+  private func phrase(_ state: JobState) -> String {
     guard state == .running else { return state.name }
     let (done, total) = progress.bytes
     let word = progress.isCancelWanted ? "being cancelled" : "running"

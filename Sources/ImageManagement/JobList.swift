@@ -5,6 +5,8 @@ import VirtualDisk
 
 /// The jobs of a mount: those that run, one an image at most, and those that ended in the last five minutes.
 ///
+/// A job belongs to the file that it was begun on. A file that gets that one's name later does not get its job.
+///
 /// A job has a thread of its own from its check to its end, because it may take hours; so many run at a time that threads
 /// and the host's disks do not suffer. All methods may be called from any thread; those that say so wait.
 public final class JobList: Sendable {
@@ -26,8 +28,8 @@ public final class JobList: Sendable {
 
   private struct State {
     var lastID: UInt64 = 0
-    /// By the image's name: new, starting and running ones.
-    var underway: [ExactName: Job] = [:]
+    /// By the file: new, starting and running ones.
+    var underway: [FileIdentity: Job] = [:]
     /// All that were checked, oldest first.
     var listed: [Job] = []
     /// Threads that have not come to their end; with the observers' work.
@@ -58,13 +60,37 @@ public final class JobList: Sendable {
 
   public func job(_ id: UInt64) -> Job? { jobs.first { $0.id == id } }
 
-  /// The one that is under way, or else the last that is shown; with `operation`, of that kind.
-  public func last(of image: String, operation: String? = nil) -> Job? {
-    jobs.last { $0.image.isExactly(image) && (operation == nil || $0.operation == operation) }
+  /// The one that is under way, or else the last that is shown, of a file that the mount shows; with `operation`, of that
+  /// kind.
+  public func last(of file: FileIdentity, operation: String? = nil) -> Job? {
+    jobs.last { $0.isOf(file) && (operation == nil || $0.operation == operation) }
+  }
+
+  /// The same of a file that the mount showed by this name, and does not any more.
+  public func last(ofGone file: FileIdentity, named image: String, operation: String? = nil) -> Job? {
+    jobs.last {
+      $0.file == file && $0.image.isExactly(image) && (operation == nil || $0.operation == operation)
+    }
+  }
+
+  /// Whether there is one, be it only being checked, of a file that the mount showed by this name.
+  public func hasJob(ofGone file: FileIdentity, named image: String) -> Bool {
+    last(ofGone: file, named: image) != nil || underway(on: file)?.image.isExactly(image) == true
   }
 
   /// The one that is under way, be it only being checked.
-  public func underway(on image: String) -> Job? { state.withLock { $0.underway[ExactName(image)] } }
+  public func underway(on file: FileIdentity) -> Job? { state.withLock { $0.underway[file] } }
+
+  /// Takes note of the files that the mount shows now: jobs say whether theirs is still there.
+  public func noteFiles(of images: [ImageEntry]) {
+    let jobs = state.withLock { state in
+      // Those that are being checked are not listed yet.
+      state.listed + state.underway.values.filter { $0.state == .new }
+    }
+    if jobs.isEmpty { return }
+    let files = Set(images.lazy.map(\.identity))
+    for job in jobs { job.note(fileIsThere: files.contains(job.file)) }
+  }
 
   private static func prune(_ state: inout State, _ now: UInt64) {
     var surplus = state.listed.count - state.underway.count - keptAtMost
@@ -79,21 +105,27 @@ public final class JobList: Sendable {
 
   /// Begins a job in a thread of its own. What was asked for is checked there, and the observer is told.
   ///
+  /// - Parameters:
+  ///   - file: what the image's name stood for when the order was given.
+  ///   - confirm: asked when the operation has the image to itself, before the job is listed; its error refuses the job.
+  ///
   /// Errors: `.inUse` with the job that the image has already; `.notAvailable` when too many run; ESHUTDOWN when the mount
   /// is ending; `.outOfMemory`.
   @discardableResult
   public func start(
-    _ operation: any Operation.Type, _ words: OperationWords, image: String, library: DiskLibrary,
+    _ operation: any Operation.Type, _ words: OperationWords, image: String, file: FileIdentity,
+    library: DiskLibrary,
+    confirm: @escaping @Sendable () throws(ImageError) -> Void = {},
     observer: @escaping @Sendable (Job, Event) -> Void
   ) throws(ImageError) -> Job {
-    let job = try reserve(operation, image)
+    let job = try reserve(operation, image, file)
     let request = OperationRequest(
       words: words, image: image, library: library, origin: .controlFile, holder: job.holder)
     guard
       let thread = SystemThread(
         "job-\(job.id)",
         { [self] in
-          run(job, operation, request, observer)
+          run(job, operation, request, confirm, observer)
           state.withLock { $0.threads -= 1 }
         })
     else {
@@ -105,14 +137,16 @@ public final class JobList: Sendable {
     return job
   }
 
-  private func reserve(_ operation: any Operation.Type, _ image: String) throws(ImageError) -> Job {
+  private func reserve(
+    _ operation: any Operation.Type, _ image: String, _ file: FileIdentity
+  ) throws(ImageError) -> Job {
     try state.withLock { (state) throws(ImageError) -> Job in
       guard !state.isStopping else {
         throw ImageError(
           errno: .init(rawValue: ESHUTDOWN),
           "\(escaped(image)): \(operation.word) was not begun, because the mount is ending")
       }
-      if let other = state.underway[ExactName(image)] {
+      if let other = state.underway[file] {
         throw ImageError(
           .inUse,
           "\(escaped(image)): is busy: \(other.holder) is running; wait for its end, or write to control/cancel"
@@ -126,20 +160,27 @@ public final class JobList: Sendable {
       }
       state.lastID += 1
       state.threads += 1
-      let job = Job(id: state.lastID, operation, image: image, clock: clock)
-      state.underway[ExactName(image)] = job
+      let job = Job(id: state.lastID, operation, image: image, file: file, clock: clock)
+      state.underway[file] = job
       return job
     }
   }
 
   private func run(
     _ job: Job, _ operation: any Operation.Type, _ request: OperationRequest,
-    _ observer: @Sendable (Job, Event) -> Void
+    _ confirm: @Sendable () throws(ImageError) -> Void, _ observer: @Sendable (Job, Event) -> Void
   ) {
     let running: any Operation
     do throws(ImageError) {
       running = try operation.init(request)
     } catch {
+      withdraw(job)
+      return observer(job, .refused(error))
+    }
+    do throws(ImageError) {
+      try confirm()
+    } catch {
+      running.close()
       withdraw(job)
       return observer(job, .refused(error))
     }
@@ -161,7 +202,7 @@ public final class JobList: Sendable {
   /// The image is free for another.
   private func withdraw(_ job: Job) {
     state.withLock { state in
-      if state.underway[ExactName(job.image)] === job { state.underway[ExactName(job.image)] = nil }
+      if state.underway[job.file] === job { state.underway[job.file] = nil }
     }
   }
 

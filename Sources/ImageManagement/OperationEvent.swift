@@ -40,7 +40,7 @@ public enum OperationEvent {
         ReportField("return_value", .number(UInt64(error.returnValue.rawValue))),
         ReportField("errno", .number(UInt64(max(error.errno.rawValue, 0)))),
         ReportField("hresult", .text(HRESULT(error).text)),
-        ReportField("error_description", .text(error.description)),
+        ReportField("error_description", .sentence(error.description)),
       ]
     }
   }

@@ -39,7 +39,10 @@ public struct OperationWords: Sendable {
 
   public mutating func add(_ key: String, _ value: String) { items.append(.pair(key: key, value: value)) }
 
-  /// The words as a line that says the same.
+  /// Whether the operation is only to say what it would do.
+  public var isDryRun: Bool { items.contains { if case .word("dry-run") = $0 { true } else { false } } }
+
+  /// The words as a line that says the same, in which nothing is left that a terminal would obey.
   public var line: String {
     items.map { item in
       switch item {
@@ -158,16 +161,7 @@ private struct LineReader {
 
   /// What is read as this text.
   static func quoted(_ text: String, always: Bool) -> String {
-    let special: Set<UInt8> = [0x22, 0x5C]
-    var bytes: [UInt8] = []
-    for byte in text.utf8 {
-      if byte < 0x20 || byte == 0x7F || special.contains(byte) {
-        let digits = String(byte, radix: 8)
-        bytes += "\\\(String(repeating: "0", count: 3 - digits.utf8.count))\(digits)".utf8
-      } else {
-        bytes.append(byte)
-      }
-    }
+    let bytes = escaped(text).utf8.flatMap { $0 == UInt8(ascii: "\"") ? Array("\\042".utf8) : [$0] }
     let inner = String(decoding: bytes, as: UTF8.self)
     return always || bytes.contains(0x20) ? "\"\(inner)\"" : inner
   }

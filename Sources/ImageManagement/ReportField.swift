@@ -5,6 +5,9 @@ public struct ReportField: Sendable {
   public enum Value: Sendable {
     /// From a file, a user or the system: escaped when it is written, whatever the form.
     case text(String)
+    /// What an `ImageError` says: the bytes from files, users and the system in it are escaped already, and are not escaped
+    /// again.
+    case sentence(String)
     case number(UInt64)
     /// `1` or `0` in text, `true` or `false` in JSON.
     case flag(Bool)
@@ -22,6 +25,14 @@ public struct ReportField: Sendable {
     self.key = key
     self.value = value
   }
+}
+
+/// A sentence made safe to print in one line, with what is escaped in it already left as it is.
+///
+/// Whoever writes a sentence escapes what comes from elsewhere. If that was forgotten, no control byte gets out all the same.
+public func escapedSentence(_ sentence: String) -> String {
+  sentence.utf8.split(separator: UInt8(ascii: "\\"), omittingEmptySubsequences: false)
+    .map { escaped(String(decoding: $0, as: UTF8.self)) }.joined(separator: "\\")
 }
 
 /// The bytes of a report while it is being written.
@@ -55,9 +66,11 @@ struct ReportBytes {
   }
 
   /// A JSON string: escaped as in text first, and then by JSON's own rules, of which quotes and backslashes are left.
-  mutating func appendQuoted(_ text: String) {
+  mutating func appendQuoted(_ text: String) { appendString(escaped(text)) }
+
+  private mutating func appendString(_ escaped: String) {
     append("\"")
-    for byte in escaped(text).utf8 {
+    for byte in escaped.utf8 {
       if byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "\\") { bytes.append(UInt8(ascii: "\\")) }
       bytes.append(byte)
     }
@@ -86,6 +99,7 @@ struct ReportBytes {
   private mutating func appendText(_ value: ReportField.Value) {
     switch value {
     case .text(let text): appendEscaped(text)
+    case .sentence(let sentence): bytes.append(contentsOf: escapedSentence(sentence).utf8)
     case .number(let number): append(number)
     case .flag(let flag): append(flag ? "1" : "0")
     case .seconds(let milliseconds): appendSeconds(milliseconds)
@@ -117,6 +131,7 @@ struct ReportBytes {
   private mutating func appendJSON(_ value: ReportField.Value) {
     switch value {
     case .text(let text): appendQuoted(text)
+    case .sentence(let sentence): appendString(escapedSentence(sentence))
     case .number(let number): append(number)
     case .flag(let flag): append(flag ? "true" : "false")
     case .seconds(let milliseconds): appendSeconds(milliseconds)

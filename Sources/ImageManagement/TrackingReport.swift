@@ -32,7 +32,7 @@ public struct TrackingReport: Sendable {
 
   var fields: [ReportField] {
     var fields = [ReportField("state", .text(facts.state.rawValue))]
-    if let refusal = facts.refusal { fields.append(ReportField("reason", .text(refusal.description))) }
+    if let refusal = facts.refusal { fields.append(ReportField("reason", .sentence(refusal.description))) }
     fields.append(ReportField("file", .text(facts.path)))
     if let size = facts.fileSize { fields.append(ReportField("file_size", .number(size))) }
     fields.append(ReportField("granularity", .number(TrackingReport.granularity)))

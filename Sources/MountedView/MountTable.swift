@@ -26,11 +26,14 @@ public struct MountEntry: Equatable, Sendable {
     source = MountEntry.unescaped(fields[separator + 2])
   }
 
+  /// Nothing is changed through it.
+  public var isReadOnly: Bool { options.contains("ro") }
+
   /// A mount of this program's.
   public var isOurs: Bool { type == "fuse.vhdfs" }
 
-  /// Undoes `\040` for a blank, and the like.
-  private static func unescaped(_ field: ArraySlice<UInt8>) -> String {
+  /// Undoes `\040` for a blank, and the like: in the kernel's table, and in reports of a mount.
+  public static func unescaped(_ field: ArraySlice<UInt8>) -> String {
     var bytes: [UInt8] = []
     var rest = field
     while let byte = rest.popFirst() {

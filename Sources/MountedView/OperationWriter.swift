@@ -8,10 +8,8 @@ import Synchronization
 /// Somebody who has written to an operation file and waits for the answer: to be given exactly once.
 final class OperationWriter: Sendable {
   let isAsynchronous: Bool
-  /// When it is answered at the latest, on the monotonic clock; nil: when the job has ended.
-  let deadline: UInt64?
-  /// `wait=`.
-  let longestWait: UInt64
+  /// `wait=`, in seconds from the start of the job on: until then the checks decide, which take 2 s at most.
+  let longestWait: UInt64?
   let image: String
   /// The job, as soon as there is one.
   let job = Mutex<Job?>(nil)
@@ -23,6 +21,8 @@ final class OperationWriter: Sendable {
   private let request: Request
   private let count: Int
   private let isAnswered = Atomic<Bool>(false)
+  /// On the monotonic clock; `.max`: none (yet).
+  private let latestAnswer = Atomic<UInt64>(.max)
   /// Where to tell of an interrupt.
   private let events = Atomic<Int32>(-1)
 
@@ -31,9 +31,20 @@ final class OperationWriter: Sendable {
     self.count = count
     self.image = image
     isAsynchronous = order.isAsynchronous
-    longestWait = order.longestWait ?? 0
-    deadline = order.longestWait.map { monotonicNanoseconds() + $0 * 1_000_000_000 }
+    longestWait = order.longestWait
     caller = fuse_req_ctx(request.pointer).map { Int32($0.pointee.pid) } ?? 0
+  }
+
+  /// When it is answered at the latest, on the monotonic clock; nil: when the job has ended, or was refused.
+  var deadline: UInt64? {
+    let latest = latestAnswer.load(ordering: .acquiring)
+    return latest == .max ? nil : latest
+  }
+
+  /// The job runs from now on, and is waited for.
+  func beginWait() {
+    guard let longestWait else { return }
+    latestAnswer.store(monotonicNanoseconds() + longestWait * 1_000_000_000, ordering: .releasing)
   }
 
   /// From now on an interrupt is noticed, an earlier one too, and told by `events`. To be called once, before `answer` can

@@ -57,7 +57,15 @@ final class OperationWriters: @unchecked Sendable {
   func add(_ writer: OperationWriter) {
     waiting.withLock { $0[ObjectIdentifier(writer)] = Waiting(writer: writer) }
     writer.noticeInterrupts(events)
-    if writer.deadline != nil { linux_add_event(events, 1) }
+  }
+
+  /// The writer's job was checked and begins. From here on `async` and `wait=` count: what was wrong has been said.
+  func jobBegins(for writer: OperationWriter) {
+    if writer.isAsynchronous { return answer(writer, nil) }
+    guard let longestWait = writer.longestWait else { return }
+    if longestWait == 0 { return giveUp(writer) }
+    writer.beginWait()
+    linux_add_event(events, 1)
   }
 
   /// Gives the one answer; another one before counts.
@@ -111,18 +119,21 @@ final class OperationWriters: @unchecked Sendable {
       writer,
       ImageError(
         .timeout,
-        "\(escaped(writer.image)): \(job) had not ended after \(writer.longestWait) s, and goes on; read control/job"
+        "\(escaped(writer.image)): \(job) had not ended after \(writer.longestWait ?? 0) s, and goes on; read control/job"
       ))
   }
 
   /// A signal came, and the job takes its time to come to a safe point.
   private func leave(_ writer: OperationWriter) {
-    let job = writer.job.withLock { $0?.holder ?? "a job" }
+    let job = writer.job.withLock { $0 }
+    let fate =
+      job?.state == .new
+      ? "was cancelled while it was being checked" : "was cancelled, and ends at its next safe point"
     say(
       writer,
       ImageError(
         errno: .canceled,
-        "\(escaped(writer.image)): \(job) was cancelled, and ends at its next safe point; read control/job"))
+        "\(escaped(writer.image)): \(job?.holder ?? "a job") \(fate); read control/job"))
   }
 
   private func say(_ writer: OperationWriter, _ error: ImageError) {

@@ -8,7 +8,7 @@ import VirtualDisk
 /// The control files: what stands in them is fixed when they are opened.
 extension Server {
   func openFacts(_ request: Request, _ image: ImageView, _ query: ControlQuery, flags: Int32) {
-    guard tree.isPresent(image) else { return request.fail(ESTALE) }
+    guard shows(query.file, of: image) else { return request.fail(ESTALE) }
     guard let seat = answers.seat() else {
       image.note(
         ImageError(
@@ -40,7 +40,7 @@ extension Server {
   func contents(of image: ImageView, _ query: ControlQuery) throws(ImageError) -> [UInt8] {
     let question = try ControlQuestion(query)
     switch query.file {
-    case .error: return Array((image.failure.map { $0 + "\n" } ?? "").utf8)
+    case .error: return Array((image.failure.map { escapedSentence($0) + "\n" } ?? "").utf8)
     case .info:
       let entry = try library.entry(named: image.name)
       // What is told here holds for the names beside it too: `disk` is there when the state says that it can
@@ -48,7 +48,7 @@ extension Server {
       if entry.identity == image.identity { image.entry = entry }
       let tracking = library.trackingState(of: entry)
       return InfoReport(
-        jobs.underway(on: image.name).map(entry.held(by:)) ?? entry, parentPath: parentPath(of: entry),
+        jobs.underway(on: entry.identity).map(entry.held(by:)) ?? entry, parentPath: parentPath(of: entry),
         tracking: tracking
       ).bytes(as: question.format)
     case .chain: return ChainReport(try library.chain(of: image.name)).bytes(as: question.format)
@@ -58,9 +58,9 @@ extension Server {
         ? try PointListReport(facts).bytes(as: question.format)
         : TrackingReport(facts).bytes(as: question.format)
     case .mapPicture: return try picture(of: image)
-    case .job: return jobs.last(of: image.name).map { JobReport($0).bytes(as: question.format) } ?? []
-    case .operation(let place):
-      let job = jobs.last(of: image.name, operation: operations[place].word)
+    case .job: return lastJob(of: image).map { JobReport($0).bytes(as: question.format) } ?? []
+    case .operation:
+      let job = lastJob(of: image, operation: query.file.name)
       return job.map { JobReport($0).bytes(as: question.format) } ?? []
     case .map, .changes, .cancel: return []
     }

@@ -63,11 +63,7 @@ extension Server {
     if exchange.file == .cancel { return try cancelJob(of: exchange.image, line) }
     // What a program writes behind its line to end it.
     if line.isEmpty { return }
-    guard tree.isPresent(exchange.image) else {
-      throw ImageError(
-        errno: .init(rawValue: ESTALE),
-        "\(escaped(exchange.image.name)): is another file by now; open it again")
-    }
+    guard tree.isPresent(exchange.image) else { throw Server.isAnotherFile(exchange.image) }
     switch exchange.file {
     case .changes:
       // What was asked before holds no longer, whatever comes of this.

@@ -34,20 +34,43 @@ extension Server {
     replyOpened(request, OpenFacts(JobReport(job).bytes(as: format), seat: seat))
   }
 
+  // MARK: - An image's jobs
+
+  /// The running or the last job that the image shows; with `operation`, of that kind.
+  func lastJob(of image: ImageView, operation: String? = nil) -> Job? {
+    tree.isPresent(image)
+      ? jobs.last(of: image.identity, operation: operation)
+      : jobs.last(ofGone: image.identity, named: image.name, operation: operation)
+  }
+
+  /// Whether a control file is there: of an image that has gone those that tell of its jobs, as long as there is one.
+  func shows(_ file: ControlFile, of image: ImageView) -> Bool {
+    if tree.isPresent(image) { return true }
+    return switch file {
+    case .job, .cancel, .error: lastJob(of: image) != nil
+    case .operation: lastJob(of: image, operation: file.name) != nil
+    default: false
+    }
+  }
+
   // MARK: - `cancel`
 
   /// Asks the image's job to end at its next safe point, and does not wait for that.
   ///
-  /// - Parameter line: `job=ID` means that job and no other; anything else whichever there is.
+  /// - Parameter line: `job=ID` means that job and no other, and may be one that was begun on a file that had the image's
+  ///   name before; anything else means whichever there is.
   ///
   /// Errors: `.invalidState` when there is none.
   func cancelJob(of image: ImageView, _ line: String) throws(ImageError) {
-    let job = jobs.underway(on: image.name)
-    let isMeant = !line.hasPrefix("job=") || job.map { line == "job=\($0.id)" } ?? false
-    guard let job, isMeant, job.cancel() else {
+    let isNamed = line.hasPrefix("job=")
+    let job =
+      isNamed
+      ? jobs.jobs.first { "job=\($0.id)" == line && ($0.image.isExactly(image.name) || $0.file == image.identity) }
+      : jobs.underway(on: image.identity)
+    guard let job, job.cancel() else {
       throw ImageError(
         .invalidState,
-        "\(escaped(image.name)): \(isMeant ? "no job" : "no such job") is running that could be cancelled")
+        "\(escaped(image.name)): \(isNamed ? "no such job" : "no job") is running that could be cancelled")
     }
     log.notice("\(escaped(image.name)): \(job.holder) was asked to end")
   }
@@ -58,16 +81,13 @@ extension Server {
   func order(_ request: Request, _ exchange: OpenExchange, _ place: Int, _ line: String, _ count: Int) {
     let image = exchange.image
     do throws(ImageError) {
-      guard tree.isPresent(image) else {
-        throw ImageError(
-          errno: .init(rawValue: ESTALE), "\(escaped(image.name)): is another file by now; open it again")
-      }
+      guard tree.isPresent(image) else { throw Server.isAnotherFile(image) }
       // What a program writes behind its line to end it is no order; an empty line that comes alone is one.
       if line.isEmpty, exchange.hasTakenOrder.load(ordering: .relaxed) { return request.replyWritten(count) }
       exchange.hasTakenOrder.store(true, ordering: .relaxed)
       try exchange.answer(with: nil)
       let order = try JobOrder(line: line)
-      if !order.isAsynchronous { try KernelTimeout.failIfThereIsOne(image.name, exchange.file.name) }
+      if !order.isAsynchronous { try kernelTimeout.failIfThereIsOne(image.name, exchange.file.name) }
       begin(place, order, image, OperationWriter(request, count, order, image.name))
     } catch {
       image.note(error)
@@ -78,10 +98,15 @@ extension Server {
   private func begin(_ place: Int, _ order: JobOrder, _ image: ImageView, _ writer: OperationWriter) {
     writers.add(writer)
     do throws(ImageError) {
-      let job = try jobs.start(operations[place], order.words, image: image.name, library: library) {
-        [unowned self] job, event in
-        follow(job, event, image, writer)
-      }
+      let job = try jobs.start(
+        operations[place], order.words, image: image.name, file: image.identity, library: library,
+        confirm: { [unowned self] () throws(ImageError) in
+          // An operation goes by the name. What was there when the order was given is meant, and nothing else.
+          guard try library.entry(named: image.name).identity == image.identity else {
+            throw Server.isAnotherFile(image)
+          }
+        },
+        observer: { [unowned self] job, event in follow(job, event, image, writer) })
       writer.job.withLock { $0 = job }
     } catch {
       image.note(error)
@@ -92,10 +117,11 @@ extension Server {
   /// On the job's thread.
   private func follow(_ job: Job, _ event: JobList.Event, _ image: ImageView, _ writer: OperationWriter) {
     let name = escaped(image.name)
+    writer.job.withLock { $0 = job }
     switch event {
     case .started:
       log.info("\(name): \(job.holder) has begun")
-      if writer.isAsynchronous { writers.answer(writer, nil) }
+      writers.jobBegins(for: writer)
     case .refused(let error):
       image.note(error)
       writers.answer(writer, error.replyToWriter)
@@ -111,6 +137,12 @@ extension Server {
       }
       writers.answer(writer, job.error?.replyToWriter)
     }
+  }
+
+  static func isAnotherFile(_ image: ImageView) -> ImageError {
+    ImageError(
+      errno: .init(rawValue: ESTALE), "\(escaped(image.name)): is gone, or another file by now; open it again"
+    )
   }
 
   // MARK: - The end
@@ -135,6 +167,6 @@ extension ImageEntry {
   func held(by job: Job) -> ImageEntry {
     ImageEntry(
       name: name, path: path, identity: identity, facts: facts, readOnlyReason: readOnlyReason,
-      isOnline: isOnline, operation: operation ?? job.holder)
+      isOnline: isOnline, operation: operation ?? job.holder, validOnlyBelow: validOnlyBelow)
   }
 }

@@ -29,10 +29,16 @@ extension Server {
         enter(request, .jobs, attributes.directory(.jobs, mode: 0o500), Validity.facts)
       } else if let image = tree.image(named: name) {
         enter(request, image, .image)
+      } else if let image = tree.goneImage(named: name), lastJob(of: image) != nil {
+        enter(request, image, .image)
       } else {
         request.fail(ENOENT)
       }
     case .jobs: lookupJob(request, name: name)
+    case .place(let image, .image) where !tree.isPresent(image):
+      // Of one that has gone, its jobs.
+      guard name == "control", lastJob(of: image) != nil else { return request.fail(ENOENT) }
+      enter(request, image, .control)
     case .place(let image, .image):
       switch name {
       case "disk" where !image.isBroken: enter(request, image, .disk)
@@ -42,7 +48,9 @@ extension Server {
       default: request.fail(ENOENT)
       }
     case .place(let image, .control):
-      guard let query = ControlQuery(name: name) else { return request.fail(ENOENT) }
+      guard let query = ControlQuery(name: name), shows(query.file, of: image) else {
+        return request.fail(ENOENT)
+      }
       if query.file.takesOrders {
         // Programs compare what `stat` tells: the number that it shows stays the same.
         let number = tree.operationNode(image, query)
@@ -75,7 +83,8 @@ extension Server {
     if case .facts = place {
       enter(request, number, status, Validity.facts)
     } else {
-      enter(request, number, status, Validity.name)
+      // The name of one that has gone may be another's at any moment.
+      enter(request, number, status, tree.isPresent(image) ? Validity.name : Validity.facts)
     }
   }
 
@@ -223,7 +232,7 @@ extension Server {
       }
     case .place(let image, .image):
       entries.append(.init(name: "..", node: .root, isDirectory: true))
-      if !image.isBroken {
+      if !image.isBroken, tree.isPresent(image) {
         add(image, .disk, "disk", isDirectory: false)
         add(image, .partitions, "partitions", isDirectory: true)
         add(image, .points, "points", isDirectory: true)
@@ -231,7 +240,9 @@ extension Server {
       add(image, .control, "control", isDirectory: true)
     case .place(let image, .control):
       add(image, .image, "..", isDirectory: true)
-      for file in ControlFile.allCases { add(image, .facts(file), file.name, isDirectory: false) }
+      for file in ControlFile.allCases where shows(file, of: image) {
+        add(image, .facts(file), file.name, isDirectory: false)
+      }
     case .place(let image, .partitions):
       add(image, .image, "..", isDirectory: true)
       for window in image.lastPartitions {

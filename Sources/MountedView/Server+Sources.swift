@@ -8,7 +8,11 @@ extension Server {
   /// answers requests: the kernel may hold a lock, while it takes such a notice, for which it waits for an answer.
   func lookAtSources() {
     // One after the other: an older look must not take back what a newer one has seen.
-    sourcesLook.withLock { _ in tell(tree.update(library.scan())) }
+    sourcesLook.withLock { _ in
+      let images = library.scan()
+      jobs.noteFiles(of: images)
+      tell(tree.update(images, keeping: { jobs.hasJob(ofGone: $0.identity, named: $0.name) }))
+    }
   }
 
   private func tell(_ change: Tree.Change) {

@@ -25,6 +25,7 @@ final class Server: @unchecked Sendable {
   /// Held by who looks at the SOURCEs.
   let sourcesLook = Mutex<Void>(())
   let jobs = JobList()
+  let kernelTimeout = KernelTimeout()
   let writers: OperationWriters
   /// What the operation files begin, in the order of `Operations.all`.
   let operations: [any Operation.Type]

@@ -9,6 +9,7 @@ import VirtualDisk
 /// Invariants:
 /// - An image that is there is in `present` and in `known`. One that has gone stays in `known` until the
 ///   kernel has forgotten its nodes and its files are closed, so that what is open goes on.
+/// - One that has gone and has something to show yet is in `gone` too: its name stands for it as long as no other file has it.
 /// - The lock is held for look-ups in tables only: nothing here opens or reads a file.
 final class Tree: Sendable {
   private struct Known {
@@ -29,6 +30,7 @@ final class Tree: Sendable {
 
   private struct State {
     var present: [ExactName: ImageView] = [:]
+    var gone: [ExactName: ImageView] = [:]
     var known: [UInt64: Known] = [:]
     var queries: [NodeNumber: QueryNode] = [:]
     var queryNumbers: [QueryKey: NodeNumber] = [:]
@@ -80,6 +82,12 @@ final class Tree: Sendable {
   }
 
   func image(named name: String) -> ImageView? { state.withLock { $0.present[ExactName(name)] } }
+
+  /// One that has gone, and whose name no other file has.
+  func goneImage(named name: String) -> ImageView? {
+    let name = ExactName(name)
+    return state.withLock { $0.present[name] == nil ? $0.gone[name] : nil }
+  }
 
   /// The images that are there, by name.
   var images: [ImageView] { state.withLock { $0.present.values.sorted { $0.name < $1.name } } }
@@ -179,7 +187,8 @@ final class Tree: Sendable {
 
   private static func dropIfUnknown(_ serial: UInt64, _ state: inout State) {
     guard let known = state.known[serial], known.lookups == 0 else { return }
-    guard state.present[ExactName(known.image.name)] !== known.image else { return }
+    let name = ExactName(known.image.name)
+    guard state.present[name] !== known.image, state.gone[name] !== known.image else { return }
     state.known[serial] = nil
     state.points.drop(image: serial)
   }
@@ -196,7 +205,9 @@ final class Tree: Sendable {
   }
 
   /// Takes over what is there now.
-  func update(_ entries: [ImageEntry]) -> Change {
+  ///
+  /// - Parameter isKept: whether an image that has gone can still be looked up. It is asked with the lock held.
+  func update(_ entries: [ImageEntry], keeping isKept: (ImageView) -> Bool = { _ in false }) -> Change {
     state.withLock { state in
       var change = Change()
       var fresh: [ExactName: ImageView] = [:]
@@ -218,6 +229,10 @@ final class Tree: Sendable {
       }
       let gone = state.present.values.filter { fresh[ExactName($0.name)] !== $0 }
       state.present = fresh
+      let formerlyGone = state.gone.values
+      for image in gone where isKept(image) { state.gone[ExactName(image.name)] = image }
+      state.gone = state.gone.filter { isKept($0.value) }
+      for image in formerlyGone { Tree.dropIfUnknown(image.serial, &state) }
       for image in gone {
         change.vanished.append(image.name)
         Tree.dropIfUnknown(image.serial, &state)

@@ -56,7 +56,7 @@ struct JobListCommand: ParsableCommand {
     let place = try JobPlace(place)
     var output: [UInt8] = Array((json ? "{\n\"jobs\": [" : "").utf8)
     var isFirst = true
-    for job in try place.jobs() {
+    for job in place.jobs {
       // One that is not shown any more since is left out.
       guard let facts = try? place.facts(of: job, json: json) else { continue }
       if json {

@@ -38,11 +38,22 @@ struct JobPlace {
     )
   }
 
-  /// The numbers of the jobs that are shown, ascending; of an image its own.
-  func jobs() throws(ImageError) -> [UInt64] {
+  /// The numbers of the jobs that are shown, ascending; of an image its own, and those of files that had its name before.
+  var jobs: [UInt64] {
     let numbers = MountService.jobs(of: point.string)
     guard let image else { return numbers }
-    return numbers.filter { fact("image", of: $0) == image.lastComponent?.string }
+    let last = lastOfImage
+    return numbers.filter { $0 == last || imageName(of: $0) == image.lastComponent?.string }
+  }
+
+  /// The running or the last job that the image itself says it has: of the file that has its name now.
+  private var lastOfImage: UInt64? {
+    image.flatMap { RunningMount.contents(of: $0.appending("control").appending("job")) }
+      .flatMap { JobPlace.fact("id", in: $0) }.flatMap { UInt64($0) }
+  }
+
+  private func imageName(of job: UInt64) -> String? {
+    fact("image", of: job).map { MountEntry.unescaped(Array($0.utf8)[...]) }
   }
 
   /// One job: that of the number, or without one the image's running or last.
@@ -50,7 +61,7 @@ struct JobPlace {
   /// Errors: `.objectNotFound`; `.invalidParameter` where it is not said which.
   func job(_ number: UInt64?) throws(ImageError) -> UInt64 {
     if let number {
-      guard try jobs().contains(number) else {
+      guard jobs.contains(number) else {
         throw ImageError(
           .objectNotFound,
           "\(escaped(given)): there is no job \(number); a job is shown for five minutes after its end")
@@ -61,7 +72,7 @@ struct JobPlace {
       throw ImageError(
         .invalidParameter, "\(escaped(given)): is a whole mount; say which job, or name an image")
     }
-    guard let last = try jobs().last else {
+    guard let last = lastOfImage else {
       throw ImageError(.objectNotFound, "\(escaped(given)): there was no job in the last five minutes")
     }
     return last
@@ -78,7 +89,10 @@ struct JobPlace {
 
   /// One fact; nil where the job or the fact is not there.
   func fact(_ key: String, of job: UInt64) -> String? {
-    guard let facts = try? facts(of: job, json: false) else { return nil }
+    (try? facts(of: job, json: false)).flatMap { JobPlace.fact(key, in: $0) }
+  }
+
+  private static func fact(_ key: String, in facts: [UInt8]) -> String? {
     let line = facts.split(separator: UInt8(ascii: "\n")).first { $0.starts(with: "\(key) ".utf8) }
     return line.map { String(decoding: $0.dropFirst(key.utf8.count + 1), as: UTF8.self) }
   }
@@ -92,15 +106,16 @@ struct JobPlace {
   ///
   /// Errors: `.invalidState` where it has ended already; `.timeout` where it takes more than ten seconds.
   func cancel(_ job: UInt64) throws(ImageError) {
-    let name = fact("image", of: job) ?? ""
-    let file = point.appending(name).appending("control").appending("cancel")
+    let file = point.appending(imageName(of: job) ?? "").appending("control").appending("cancel")
     do {
       let descriptor = try FileDescriptor.open(file, .writeOnly)
       defer { try? descriptor.close() }
       _ = try descriptor.writeAll("job=\(job)\n".utf8)
     } catch {
       let cause = error as? Errno ?? .ioError
-      guard cause == .notPermitted || cause == .noSuchFileOrDirectory else {
+      // It may have ended meanwhile, or be shown no longer; no other failure says so.
+      let state = state(of: job)
+      guard state >= 7 || state == 0 else {
         throw ImageError(
           errno: cause, "\(escaped(given)): job \(job) was not cancelled: \(cause.description)")
       }

@@ -10,7 +10,8 @@ enum OperationRunner {
   ///
   /// INT, TERM and HUP cancel it at its next safe point; the program ends by that signal then, as a shell expects.
   ///
-  /// Errors: `.inUse` where a mount of this user's shows the image; the operation's.
+  /// Errors: `.inUse` where a mount of this user's shows the image, but for a dry run and a read-only mount, which both change
+  /// nothing; the operation's.
   static func run(
     _ operation: any Operation.Type, _ words: OperationWords, on arguments: ImageArguments, json: Bool
   ) throws {
@@ -39,9 +40,10 @@ enum OperationRunner {
     _ operation: any Operation.Type, _ words: OperationWords, _ arguments: ImageArguments,
     _ progress: OperationProgress, _ watch: OperationWatch
   ) throws(ImageError) -> [ReportField] {
-    if let mount = RunningMount(holding: arguments.image) {
-      throw mount.refusalOfChange(
-        instead: "write \"\(escaped(words.line))\" to DIRECTORY/control/\(operation.word)")
+    if let mount = RunningMount(holding: arguments.image), !(mount.isReadOnly && words.isDryRun) {
+      let file = mount.directory.appending("control").appending(operation.word)
+      let line = OperationLine(words, image: arguments.image).command(file: file)
+      throw mount.refusalOfChange(instead: "do it there: \(line)")
     }
     let library = try arguments.openLibrary()
     let request = OperationRequest(

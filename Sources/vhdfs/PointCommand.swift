@@ -43,7 +43,8 @@ struct PointCreateCommand: ParsableCommand {
 
   func run() throws {
     if let mount = RunningMount(holding: arguments.image) {
-      throw mount.refusalOfChange(instead: "make the directory DIRECTORY/points/\(escaped(name))")
+      let directory = escaped(mount.directory.string)
+      throw mount.refusalOfChange(instead: "make the directory \(directory)/points/\(escaped(name))")
     }
     let library = try arguments.openLibrary()
     let point = try library.makePoint(name, of: library.onlyName())
@@ -69,7 +70,8 @@ struct PointDeleteCommand: ParsableCommand {
 
   func run() throws {
     if let mount = RunningMount(holding: arguments.image) {
-      throw mount.refusalOfChange(instead: "remove the point's directory in DIRECTORY/points")
+      let directory = escaped(mount.directory.string)
+      throw mount.refusalOfChange(instead: "remove the point's directory in \(directory)/points")
     }
     let library = try arguments.openLibrary()
     try library.dropPoint(name, of: library.onlyName())

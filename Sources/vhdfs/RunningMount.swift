@@ -9,6 +9,8 @@ struct RunningMount {
   let point: String
   /// The image's directory in it.
   let directory: FilePath
+  /// Nothing is changed through it, so that whatever it knows is in the files.
+  let isReadOnly: Bool
   /// The image, as the user named it.
   private let image: String
 
@@ -27,6 +29,7 @@ struct RunningMount {
         info.split(separator: UInt8(ascii: "\n")).first?.elementsEqual("path \(escaped(path))".utf8) == true
       else { continue }
       self.point = mount.mountPoint
+      self.isReadOnly = mount.isReadOnly
       self.directory = directory
       self.image = image
       return
@@ -69,12 +72,18 @@ struct RunningMount {
 
   /// What a command that would change the image is answered with, while a mount shows it.
   ///
-  /// - Parameter instead: what to do there, behind the path of the image's directory.
+  /// - Parameter instead: what to do there, where anything can be done: not in a read-only mount.
   func refusalOfChange(instead: String) -> ImageError {
-    ImageError(
+    if isReadOnly {
+      return ImageError(
+        .inUse,
+        "\(escaped(image)): is mounted read-only at \(escaped(point)), and is not changed meanwhile; unmount it first"
+      )
+    }
+    return ImageError(
       .inUse,
-      "\(escaped(image)): is mounted at \(escaped(point)), which knows of changes that are in no file yet; "
-        + "\(instead.replacing("DIRECTORY", with: escaped(directory.string)))")
+      "\(escaped(image)): is mounted at \(escaped(point)), which knows of changes that are in no file yet; \(instead)"
+    )
   }
 
   /// What the mount says of a failure.

@@ -48,7 +48,8 @@ struct TrackingCommand: ParsableCommand {
 
   private func set(_ change: TrackingChange) throws(ImageError) {
     if let mount = RunningMount(holding: arguments.image) {
-      throw mount.refusalOfChange(instead: "write \(change.rawValue) to DIRECTORY/control/tracking")
+      let directory = escaped(mount.directory.string)
+      throw mount.refusalOfChange(instead: "write \(change.rawValue) to \(directory)/control/tracking")
     }
     let library = try arguments.openLibrary()
     try library.setTracking(change, of: library.onlyName())

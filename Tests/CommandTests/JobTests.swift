@@ -37,6 +37,54 @@ import Testing
     try mount.unmount()
   }
 
+  /// A job that runs is cancelled and not called ended, whether its image is still there or not.
+  @Test func aJobWhoseImageIsGone() throws {
+    let merge = try LongMerge()
+    let mount = try merge.space.mount()
+    try order("async", mount.file("child.vhdx", "control/merge"))
+    try runChecked(["rm", merge.child])
+    #expect(eventually(within: 5) { !fileExists(mount.file("child.vhdx")) })
+    let began = now()
+    try Vhdfs.runChecked(["job", "cancel", mount.path, "1"])
+    #expect(now() - began < 2)
+    let shown = try Vhdfs.runChecked(["job", "show", mount.file("child.vhdx", "control")])
+    #expect(shown.contains("job_state 8 "))
+    #expect(try Vhdfs.runChecked(["job", "list", mount.path]).hasPrefix("job 1 merge cancelled "))
+    let ended = try Vhdfs.run(["job", "cancel", mount.path, "1"])
+    #expect(ended.status == 17 && ended.errors.contains("has ended already"), "\(ended.summary)")
+    try mount.unmount()
+  }
+
+  /// The job of a file that another has replaced is not that one's; its number finds it.
+  @Test func aJobWhoseFileWasReplaced() throws {
+    let merge = try LongMerge()
+    try merge.space.create("base.vhdx.new", "--size", "64M", "--format", "vhdx")
+    let mount = try merge.space.mount()
+    try order("async", mount.file("child.vhdx", "control/merge"))
+    try runChecked(["mv", merge.space.image("base.vhdx.new"), merge.child])
+    #expect(try eventually(within: 5) { try mount.text("child.vhdx", "control/job").isEmpty })
+    let last = try Vhdfs.run(["job", "cancel", merge.child])
+    #expect(last.status == 31, "\(last.summary)")
+    try Vhdfs.runChecked(["job", "cancel", merge.child, "1"])
+    #expect(try Vhdfs.runChecked(["job", "list", merge.child]).hasPrefix("job 1 merge cancelled "))
+    try mount.unmount()
+  }
+
+  @Test func aNameWithAnythingInIt() throws {
+    let name = "a\\b\n\"'.vhdx"
+    let space = try Workspace()
+    try space.create(name, "--size", "64M")
+    let mount = try space.mount()
+    try order("", mount.file(name, "control/compact"))
+    let line = "job 1 compact completed 100 " + #"a\134b\012"'.vhdx"# + "\n"
+    for place in [mount.path, mount.file(name, "control"), space.image(name)] {
+      #expect(try Vhdfs.runChecked(["job", "list", place]) == line)
+    }
+    let ended = try Vhdfs.run(["job", "cancel", mount.path, "1"])
+    #expect(ended.status == 17 && ended.errors.contains("has ended already"), "\(ended.summary)")
+    try mount.unmount()
+  }
+
   @Test func thereIsNoSuchJob() throws {
     let space = try Workspace()
     try space.create("a.vhdx", "--size", "64M")

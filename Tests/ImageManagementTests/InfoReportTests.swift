@@ -95,7 +95,9 @@ struct InfoReportTests {
     var facts = Sample.child
     facts.creator = Sample.hostile
     facts.recordedParentPaths = [Sample.hostile]
-    let entry = Sample.entry(.success(facts), path: Sample.hostile, readOnlyReason: Sample.hostile)
+    // A reason is a sentence: what is in it of names is escaped already.
+    let entry = Sample.entry(
+      .success(facts), path: Sample.hostile, readOnlyReason: escaped(Sample.hostile))
     let report = InfoReport(entry)
     let lines = text(report.bytes(as: .text))
     for key in ["path", "parent_path", "creator", "reason"] {
@@ -111,6 +113,36 @@ struct InfoReportTests {
     let object = try JSONSerialization.jsonObject(with: Data(json.utf8)) as? [String: Any]
     #expect(object?["creator"] as? String == Sample.hostileText)
     #expect(object?.count == report.fields.count)
+  }
+
+  /// A sentence is not escaped again; if somebody forgot to escape what is in it, nothing gets out all the same.
+  @Test(arguments: [
+    (escaped(Sample.hostile), Sample.hostileText, Sample.hostileJSON),
+    (
+      Sample.hostile, #"new\012line "quoted" back\slash \033[31mred"#,
+      #"new\\012line \"quoted\" back\\slash \\033[31mred"#
+    ),
+    ("\\", "\\", "\\\\"), ("", "", ""),
+    ("\\\u{301}\n\u{202E}\u{85}", "\\\u{301}\\012\\342\\200\\256\\302\\205", nil),
+  ]) func aSentenceIsEscapedOnce(_ sentence: String, _ inText: String, _ inJSON: String?) throws {
+    let error = ImageError(.failed, sentence)
+    let reports = [
+      InfoReport(Sample.entry(.failure(error))).bytes,
+      ChainReport([ChainLink(path: "/a", facts: .failure(error))]).bytes,
+      TrackingReport(TrackingFacts(state: .refused, refusal: error, path: "/a")).bytes,
+    ]
+    for report in reports {
+      #expect("\(text(report(.text)))\n".contains("\nreason \(inText)\n"))
+      let json = report(.json)
+      if let inJSON { #expect(text(json).contains("\"reason\": \"\(inJSON)\"")) }
+      #expect(try JSONSerialization.jsonObject(with: Data(json)) is [String: Any])
+    }
+    let event = OperationEvent.failed(error).line
+    let object = try JSONSerialization.jsonObject(with: Data(event)) as? [String: Any]
+    #expect(object?["error_description"] as? String == inText)
+    for bytes in reports.flatMap({ [$0(.text), $0(.json)] }) + [event] {
+      #expect(!bytes.contains { $0 < 0x20 && $0 != 0x0A || $0 == 0x7F })
+    }
   }
 
   @Test(arguments: [0, 1, 9, 10, 4096, 1_000_000_007, UInt64(Int64.max), UInt64.max - 1, UInt64.max])

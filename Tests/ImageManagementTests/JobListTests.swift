@@ -38,15 +38,28 @@ func pause(milliseconds: UInt32) { usleep(milliseconds * 1000) }
 
   private static let library = Result { () throws(ImageError) in try DiskLibrary(sources: ["/sys"]) }
 
+  /// A file of its own for each name.
+  private func file(_ image: String, _ device: UInt64 = 1) -> FileIdentity {
+    FileIdentity(device: device, inode: image.utf8.reduce(0) { $0 &* 131 &+ UInt64($1) })
+  }
+
+  private func entry(_ name: String, _ file: FileIdentity) -> ImageEntry {
+    ImageEntry(
+      name: name, path: "/srv/\(name)", identity: file, facts: .success(Sample.base), readOnlyReason: nil,
+      isOnline: false)
+  }
+
   /// Starts a job for `image`, whose name no other test has.
   @discardableResult
   private func start(
     _ list: JobList, _ image: String, _ script: ScriptedOperation.Script, _ words: OperationWords = .init(),
+    file: FileIdentity? = nil, confirm: @escaping @Sendable () throws(ImageError) -> Void = {},
     observer: @escaping @Sendable (Job, JobList.Event) -> Void = { _, _ in }
   ) throws -> Job {
     ScriptedOperation.set(script, for: image)
     return try list.start(
-      ScriptedOperation.self, words, image: image, library: JobListTests.library.get(), observer: observer)
+      ScriptedOperation.self, words, image: image, file: file ?? self.file(image),
+      library: JobListTests.library.get(), confirm: confirm, observer: observer)
   }
 
   private func facts(_ job: Job) -> [String: String] {
@@ -74,7 +87,7 @@ func pause(milliseconds: UInt32) { usleep(milliseconds * 1000) }
     let job = try start(list, "states.vhdx", script, observer: diary.note)
     #expect(job.state == .new && job.id == 1)
     #expect(list.jobs.isEmpty)
-    #expect(list.underway(on: "states.vhdx") === job)
+    #expect(list.underway(on: file("states.vhdx")) === job)
     checked.open()
     halfway.wait()
     clock.advance(milliseconds: 2050)
@@ -97,7 +110,7 @@ func pause(milliseconds: UInt32) { usleep(milliseconds * 1000) }
     list.waitForEnd()
     clock.advance(milliseconds: 5000)
     #expect(diary.lines == ["started 3", "ended 7"])
-    #expect(list.underway(on: "states.vhdx") == nil)
+    #expect(list.underway(on: file("states.vhdx")) == nil)
     #expect(script.closes.load(ordering: .relaxed) == 1)
     facts = self.facts(job)
     #expect(facts["job_state"] == "7 completed")
@@ -112,14 +125,16 @@ func pause(milliseconds: UInt32) { usleep(milliseconds * 1000) }
     let list = JobList()
     let script = ScriptedOperation.Script(
       link: OperationLink(child: "/srv/a.avhdx", parent: "/srv/new\nline.vhdx"),
-      body: { _ throws(ImageError) in throw ImageError(errno: .noSpace, "/srv/a.avhdx: the host is full") })
+      body: { _ throws(ImageError) in
+        throw ImageError(errno: .noSpace, "\(escaped("/srv/a\\\n.avhdx")): the host is full")
+      })
     let job = try start(list, "failure.vhdx", script)
     list.waitForEnd()
     let facts = facts(job)
     #expect(facts["job_state"] == "10 failed")
     #expect(facts["return_value"] == "32768" && facts["error_code"] == "32768")
     #expect(facts["hresult"] == "0x80070070")
-    #expect(facts["error_description"] == "/srv/a.avhdx: the host is full")
+    #expect(facts["error_description"] == #"/srv/a\134\012.avhdx: the host is full"#)
     #expect(facts["child"] == "/srv/a.avhdx")
     #expect(facts["parent"] == #"/srv/new\012line.vhdx"#)
     #expect(script.closes.load(ordering: .relaxed) == 1)
@@ -134,8 +149,8 @@ func pause(milliseconds: UInt32) { usleep(milliseconds * 1000) }
     try start(list, "refused.vhdx", script, observer: diary.note)
     list.waitForEnd()
     #expect(diary.lines == ["refused no such mode"])
-    #expect(list.jobs.isEmpty && list.last(of: "refused.vhdx") == nil)
-    #expect(list.underway(on: "refused.vhdx") == nil)
+    #expect(list.jobs.isEmpty && list.last(of: file("refused.vhdx")) == nil)
+    #expect(list.underway(on: file("refused.vhdx")) == nil)
     // A number is never used again.
     let next = try start(list, "refused.vhdx", .init())
     #expect(next.id == 2)
@@ -160,10 +175,60 @@ func pause(milliseconds: UInt32) { usleep(milliseconds * 1000) }
     #expect(list.jobs.map(\.id) == [1, 2])
     try start(list, "one.vhdx", waiting)
     list.waitForEnd()
-    #expect(list.last(of: "one.vhdx")?.id == 3)
-    #expect(list.last(of: "one.vhdx", operation: "compact")?.id == 3)
-    #expect(list.last(of: "one.vhdx", operation: "merge") == nil)
+    #expect(list.last(of: file("one.vhdx"))?.id == 3)
+    #expect(list.last(of: file("one.vhdx"), operation: "compact")?.id == 3)
+    #expect(list.last(of: file("one.vhdx"), operation: "merge") == nil)
     #expect(list.job(2) === other)
+  }
+
+  /// A file that gets the name of another does not get its job, nor does one that gets its number.
+  @Test func aJobBelongsToItsFile() throws {
+    let list = JobList()
+    let (begun, goOn) = (Door(), Door())
+    let (old, new) = (file("file.vhdx"), file("file.vhdx", 2))
+    let job = try start(
+      list, "file.vhdx",
+      .init(body: { _ in
+        begun.open()
+        goOn.wait()
+        return []
+      }), file: old)
+    begun.wait()
+    list.noteFiles(of: [entry("file.vhdx", old)])
+    #expect(list.last(of: old) === job && list.last(of: new) == nil)
+    #expect(facts(job)["job_status"] == "running")
+    list.noteFiles(of: [entry("file.vhdx", new)])
+    #expect(list.underway(on: old) === job && list.underway(on: new) == nil)
+    #expect(list.last(of: old) === job && list.last(of: new) == nil)
+    #expect(list.last(ofGone: old, named: "file.vhdx") === job)
+    #expect(list.hasJob(ofGone: old, named: "file.vhdx") && !list.hasJob(ofGone: old, named: "other.vhdx"))
+    #expect(facts(job)["job_status"] == "running; its file was removed or replaced")
+    // Under another name it is the same file.
+    list.noteFiles(of: [entry("file.vhdx", new), entry("renamed.vhdx", old)])
+    #expect(facts(job)["job_status"] == "running")
+    list.noteFiles(of: [])
+    goOn.open()
+    list.waitForEnd()
+    #expect(list.last(of: old) == nil)
+    #expect(list.last(ofGone: old, named: "file.vhdx") === job)
+    list.noteFiles(of: [entry("another.vhdx", old)])
+    #expect(list.last(of: old) == nil && list.last(ofGone: old, named: "another.vhdx") == nil)
+    #expect(facts(job)["job_status"] == "completed; its file was removed or replaced")
+  }
+
+  /// What is not confirmed when the operation has the image is no job, and gives everything back.
+  @Test func whatIsNotConfirmedIsNoJob() throws {
+    let list = JobList()
+    let diary = Diary()
+    let script = ScriptedOperation.Script()
+    try start(
+      list, "confirm.vhdx", script,
+      confirm: { () throws(ImageError) in throw ImageError(.invalidState, "is another file") },
+      observer: diary.note)
+    list.waitForEnd()
+    #expect(diary.lines == ["refused is another file"])
+    #expect(list.jobs.isEmpty && list.underway(on: file("confirm.vhdx")) == nil)
+    #expect(script.closes.load(ordering: .relaxed) == 1)
   }
 
   @Test func cancelEndsItAtASafePoint() throws {
@@ -219,7 +284,7 @@ func pause(milliseconds: UInt32) { usleep(milliseconds * 1000) }
     clock.advance(milliseconds: 300_000)
     #expect(list.jobs.count == 1)
     clock.advance(milliseconds: 1)
-    #expect(list.jobs.isEmpty && list.last(of: "kept.vhdx") == nil && list.job(1) == nil)
+    #expect(list.jobs.isEmpty && list.last(of: file("kept.vhdx")) == nil && list.job(1) == nil)
   }
 
   @Test func aJobThatRunsIsKeptHoweverLong() throws {

@@ -59,11 +59,14 @@ import Testing
     #expect(error?.description == #"compact: "bogus" is not understood; it takes full or quick"#)
   }
 
-  @Test(arguments: ["plain", "a b", #"q"uo\te"#, "k=v", "", "new\nline", "späte Größe"])
+  @Test(arguments: [
+    "plain", "a b", #"q"uo\te"#, "k=v", "", "new\nline", "späte Größe", "\"\u{301}", "\u{9B}31m\u{202E}",
+  ])
   func aLineSaysTheSame(_ text: String) throws {
     var words = OperationWords()
     words.add(text)
     words.add("key", text)
+    #expect(escapedSentence(words.line) == words.line)
     var again = try OperationWords(line: words.line)
     let t12 = try again.take(key: "key")
     #expect(t12 == text)

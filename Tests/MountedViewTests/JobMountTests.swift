@@ -98,6 +98,26 @@ import Testing
     try mount.unmount()
   }
 
+  /// The wait begins with the job: what is refused is refused, however short it is, and 0 means the start.
+  @Test func waitBeginsWithTheJob() throws {
+    let mount = try JobMount()
+    for _ in 0..<20 { #expect(mount.order("bogus wait=0\n") == EINVAL) }
+    var disk: TestSupport.OpenFile? = try TestSupport.OpenFile("\(mount.point)/a.vhdx/disk")
+    #expect(try disk?.read(at: 0, count: 512).count == 512)
+    for wait in [0, 1] { #expect(mount.order("milliseconds=1 wait=\(wait)\n") == EBUSY) }
+    #expect(try textOfFile(mount.control("error")).contains("a.vhdx is open"))
+    #expect(try textOfFile(mount.control("job")) == "")
+    disk = nil
+    #expect(eventually(within: 20) { mount.order("milliseconds=8000 wait=0\n") == ETIMEDOUT })
+    let id = try mount.fact("id") ?? ""
+    let sentence = "job \(id) (\(TimedOperation.word)) had not ended after 0 s, and goes on"
+    #expect(try textOfFile(mount.control("error")).contains(sentence))
+    #expect(try eventually(within: 4) { try mount.fact("job_state") == "4 running" })
+    #expect(try eventually(within: 40) { try mount.fact("job_state") == "7 completed" })
+    #expect(try mount.fact("id") == id)
+    try mount.unmount()
+  }
+
   @Test func cancelEndsAJob() throws {
     let mount = try JobMount()
     #expect(mount.order("now\n", "cancel") == EPERM)
@@ -126,9 +146,106 @@ import Testing
   @Test func theJobOutlivesTheImage() throws {
     let mount = try JobMount(images: ["a.vhdx", "b.vhdx"])
     #expect(mount.order("milliseconds=1\n") == 0)
+    #expect(mount.order("milliseconds=1\n", of: "b.vhdx") == 0)
+    var old: TestSupport.OpenFile? = try TestSupport.OpenFile(mount.control(TimedOperation.word), O_RDWR)
     try runChecked(["rm", "\(mount.images)/a.vhdx"])
-    #expect(eventually(within: 5) { !fileExists("\(mount.point)/a.vhdx/control") })
+    #expect(eventually(within: 5) { !fileExists("\(mount.point)/a.vhdx/disk") })
     #expect(try textOfFile("\(mount.point)/.jobs/1").contains("image a.vhdx\n"))
+    // Its directory can be looked up, and has what tells of the job and nothing else.
+    #expect(try names(in: mount.point) == [".jobs", "b.vhdx"])
+    #expect(try names(in: "\(mount.point)/a.vhdx") == ["control"])
+    #expect(try names(in: mount.control("")) == ["cancel", TimedOperation.word, "error", "job"])
+    for name in ["info", "chain", "tracking", "map", "changes", "merge", "info?format=json"] {
+      #expect(!fileExists(mount.control(name)), "\(name)")
+    }
+    for name in ["partitions", "points"] { #expect(!fileExists("\(mount.point)/a.vhdx/\(name)")) }
+    #expect(try mount.fact("job_status") == "completed; its file was removed or replaced")
+    #expect(try mount.fact("blocks_freed", in: TimedOperation.word) == "7")
+    #expect(try textOfFile(mount.control("job?format=json")).contains("\"id\": 1"))
+    #expect(mount.order("\n", "cancel") == EPERM)
+    #expect(mount.order("milliseconds=1\n") == ESTALE)
+    #expect(throws: (any Error).self) { try old?.write(Array("milliseconds=1".utf8), at: 0) }
+    old = nil
+    #expect(try textOfFile(mount.control("error")).contains("is gone"))
+    // A new image takes the name back, with no job of its own.
+    try Vhdfs.create("\(mount.images)/a.vhdx", ["--size", "64M"])
+    #expect(eventually(within: 5) { fileExists("\(mount.point)/a.vhdx/disk") })
+    #expect(try textOfFile(mount.control("job")) == "" && textOfFile(mount.control("error")) == "")
+    #expect(try mount.fact("state", in: "info") == "offline")
+    #expect(mount.order("milliseconds=1\n") == 0)
+    #expect(try mount.fact("id") == "3")
+    #expect(try mount.fact("id", of: "b.vhdx") == "2")
+    try mount.unmount()
+  }
+
+  @Test func aJobWhoseImageIsGoneCanBeCancelled() throws {
+    let mount = try JobMount()
+    #expect(mount.order("async milliseconds=60000\n") == 0)
+    try runChecked(["rm", "\(mount.images)/a.vhdx"])
+    #expect(eventually(within: 5) { !fileExists("\(mount.point)/a.vhdx/disk") })
+    #expect(try mount.fact("job_state") == "4 running")
+    #expect(mount.order("job=2\n", "cancel") == EPERM)
+    #expect(mount.order("job=1\n", "cancel") == 0)
+    #expect(try eventually(within: 2) { try mount.fact("job_state") == "8 cancelled" })
+    #expect(try textOfFile(mount.control("error")).contains("was cancelled"))
+    try mount.unmount()
+  }
+
+  /// A job is its file's. One that gets the name meanwhile has nothing to do with it.
+  @Test func aJobIsItsFilesJob() throws {
+    let mount = try JobMount()
+    try Vhdfs.create("\(mount.root.path)/new.vhdx", ["--size", "32M"])
+    #expect(mount.order("async milliseconds=60000\n") == 0)
+    try runChecked(["mv", "\(mount.root.path)/new.vhdx", "\(mount.images)/a.vhdx"])
+    #expect(try eventually(within: 5) { try mount.fact("virtual_size", in: "info") == "33554432" })
+    #expect(try eventually(within: 5) { try textOfFile(mount.control("job")) == "" })
+    #expect(try textOfFile(mount.control(TimedOperation.word)) == "")
+    #expect(try mount.fact("state", in: "info") == "offline")
+    #expect(try TestSupport.OpenFile("\(mount.point)/a.vhdx/disk").read(at: 0, count: 512).count == 512)
+    #expect(try textOfFile("\(mount.point)/.jobs/1").contains("its file was removed or replaced\n"))
+    // It has a job of its own beside the other, which only its number means.
+    #expect(mount.order("milliseconds=1\n") == 0)
+    #expect(try mount.fact("job_state") == "7 completed" && mount.fact("id") == "2")
+    #expect(mount.order("\n", "cancel") == EPERM)
+    #expect(mount.order("job=1\n", "cancel") == 0)
+    #expect(
+      try eventually(within: 2) { try textOfFile("\(mount.point)/.jobs/1").contains("job_state 8 cancelled") }
+    )
+    #expect(try mount.fact("job_state") == "7 completed")
+    try mount.unmount()
+  }
+
+  /// A file that got another name takes its job with it; the old name tells of it too.
+  @Test func aJobFollowsItsFile() throws {
+    let mount = try JobMount()
+    #expect(mount.order("async milliseconds=60000\n") == 0)
+    try runChecked(["mv", "\(mount.images)/a.vhdx", "\(mount.images)/b.vhdx"])
+    #expect(eventually(within: 5) { fileExists("\(mount.point)/b.vhdx/control/info") })
+    #expect(try mount.fact("state", in: "info", of: "b.vhdx") == "busy")
+    #expect(
+      try eventually(within: 5) { try mount.fact("job_status", of: "b.vhdx")?.contains("removed") == false })
+    #expect(mount.order("async milliseconds=1\n", of: "b.vhdx") == EBUSY)
+    #expect(try mount.fact("id") == "1" && mount.fact("id", of: "b.vhdx") == "1")
+    #expect(mount.order("\n", "cancel", of: "b.vhdx") == 0)
+    #expect(try eventually(within: 2) { try mount.fact("job_state") == "8 cancelled" })
+    try mount.unmount()
+  }
+
+  /// Names with anything in them are escaped once, and the same everywhere.
+  @Test func aSentenceIsEscapedOnce() throws {
+    let name = "a\\b\n\u{1B}[31m\"'.vhdx"
+    let shown = #"a\134b\012\033[31m"'.vhdx"#
+    let mount = try JobMount(images: [name])
+    #expect(mount.order("milliseconds=1 fail\n", of: name) == ENOSPC)
+    let sentence = "\(mount.images)/\(shown): the host is full"
+    #expect(try textOfFile(mount.control("error", of: name)) == "\(sentence)\n")
+    #expect(try mount.fact("error_description", of: name) == sentence)
+    #expect(try mount.fact("image", of: name) == shown)
+    #expect(try mount.fact("child", of: name) == "\(mount.images)/\(shown)")
+    #expect(mount.messages.all.contains { $0.contains(sentence) })
+    #expect(!mount.messages.all.contains { $0.utf8.contains { $0 < 0x20 } })
+    let json = try textOfFile(mount.control("job?format=json", of: name))
+    #expect(json.contains(#"a\\134b\\012\\033[31m\"'.vhdx: the host is full""#), "\(json)")
     try mount.unmount()
   }
 
@@ -161,16 +278,24 @@ import Testing
   @Test func theKernelsLimitOnRequests() throws {
     let directory = try TemporaryDirectory()
     #expect(KernelTimeout.seconds(in: directory.path) == nil)
+    let none = KernelTimeout(directory: directory.path)
     try writeFile(directory.file("default_request_timeout"), Array("0\n".utf8))
     try writeFile(directory.file("max_request_timeout"), Array("0\n".utf8))
-    try KernelTimeout.failIfThereIsOne("a", "compact", in: directory.path)
+    try none.failIfThereIsOne("a", "compact")
     try writeFile(directory.file("max_request_timeout"), Array("600\n".utf8))
     #expect(KernelTimeout.seconds(in: directory.path) == 600)
     try writeFile(directory.file("default_request_timeout"), Array("60\n".utf8))
     #expect(KernelTimeout.seconds(in: directory.path) == 60)
-    #expect(throws: (any Error).self) {
-      try KernelTimeout.failIfThereIsOne("a", "compact", in: directory.path)
+    // Set after the mount was made: it may be the mount's by now, for all that is known.
+    #expect(throws: (any Error).self) { try none.failIfThereIsOne("a", "compact") }
+    // Set when the mount was made, and no more: the kernel goes on by it.
+    let set = KernelTimeout(directory: directory.path)
+    for name in ["default_request_timeout", "max_request_timeout"] {
+      try writeFile(directory.file(name), Array("0\n".utf8))
     }
+    let error = #expect(throws: (any Error).self) { try set.failIfThereIsOne("a", "compact") }
+    #expect("\(error.map { "\($0)" } ?? "")".contains("longer than 60 s"))
+    try none.failIfThereIsOne("a", "compact")
   }
 
   @Test(arguments: [

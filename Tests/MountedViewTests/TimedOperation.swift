@@ -30,12 +30,12 @@ final class TimedOperation: Operation {
     progress.expect(milliseconds)
     var done: UInt64 = 0
     while done < milliseconds {
-      if !isDeaf { try progress.failIfCancelled(chain.paths[0]) }
+      if !isDeaf { try progress.failIfCancelled(escaped(chain.paths[0])) }
       usleep(10_000)
       progress.advance(by: 10)
       done += 10
     }
-    if fails { throw ImageError(errno: .noSpace, "\(chain.paths[0]): the host is full") }
+    if fails { throw ImageError(errno: .noSpace, "\(escaped(chain.paths[0])): the host is full") }
     return [ReportField("blocks_freed", .number(7))]
   }
 

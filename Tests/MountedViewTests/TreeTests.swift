@@ -92,6 +92,28 @@ import VirtualDisk
     #expect(tree.node(disk) == nil)
   }
 
+  /// One that has gone can be looked up as long as it is wanted and no other file has the name.
+  @Test func whatIsGoneMayBeKept() throws {
+    let tree = Tree()
+    _ = tree.update([entry("a.vhdx", inode: 1), entry("b.vhdx", inode: 2)])
+    let first = try #require(tree.image(named: "a.vhdx"))
+    let kept = { (image: ImageView) in image.name == "a.vhdx" }
+    #expect(tree.update([], keeping: kept).vanished.sorted() == ["a.vhdx", "b.vhdx"])
+    #expect(tree.image(named: "a.vhdx") == nil && tree.images.isEmpty && !tree.isPresent(first))
+    #expect(tree.goneImage(named: "a.vhdx") === first && tree.goneImage(named: "b.vhdx") == nil)
+    guard case .place(let known, .control)? = tree.node(NodeNumber(image: first.serial, .control)) else {
+      Issue.record("its nodes are forgotten")
+      return
+    }
+    #expect(known === first && tree.counts.images == 1)
+    _ = tree.update([entry("a.vhdx", inode: 3)], keeping: kept)
+    #expect(tree.goneImage(named: "a.vhdx") == nil && tree.image(named: "a.vhdx") !== first)
+    _ = tree.update([], keeping: { $0 === first })
+    #expect(tree.goneImage(named: "a.vhdx") === first && tree.counts.images == 1)
+    _ = tree.update([])
+    #expect(tree.goneImage(named: "a.vhdx") == nil && tree.counts.images == 0)
+  }
+
   @Test func namesWithAQueryAreForgotten() throws {
     let tree = Tree()
     _ = tree.update([entry("a.vhdx", inode: 1)])
