@@ -65,7 +65,9 @@ extension Server {
     let isNamed = line.hasPrefix("job=")
     let job =
       isNamed
-      ? jobs.jobs.first { "job=\($0.id)" == line && ($0.image.isExactly(image.name) || $0.file == image.identity) }
+      ? jobs.jobs.first {
+        "job=\($0.id)" == line && ($0.image.isExactly(image.name) || $0.file == image.identity)
+      }
       : jobs.underway(on: image.identity)
     guard let job, job.cancel() else {
       throw ImageError(
