@@ -16,6 +16,12 @@ extension DiskCreation {
     guard case .success(let facts)? = links.first?.facts else {
       throw ImageError(.fileNotFound, "\(escaped(parent)): no such image")
     }
+    if let source = try library.entry(named: library.onlyName()).validOnlyBelow {
+      throw ImageError(
+        .invalidState,
+        "\(escaped(parent)): \(escaped(source)) was merged past it, and it reads right only below that image: a child of it "
+          + "would show wrong data; make it of the file that was merged into, or of \(escaped(source))")
+    }
     guard facts.format == format else {
       throw refusal(
         "a \(format.rawValue) child needs a \(format.rawValue) parent, and \(escaped(parent)) is of the format "

@@ -111,14 +111,26 @@ public struct ParentLocator: Sendable, Equatable {
     return String(validating: units, as: UTF16.self)
   }
 
-  /// The item's bytes.
-  func encode() -> [UInt8] {
+  /// The item's bytes, which `init` can read. `file` is for messages.
+  ///
+  /// Errors: `.notSupported` for more, or longer, keys and values than a locator may have.
+  func encode(file: String) throws(ImageError) -> [UInt8] {
     var pairs: [(String, String)] = [("parent_linkage", "{\(linkage)}")]
     if let linkage2 { pairs.append(("parent_linkage2", "{\(linkage2)}")) }
     if let relativePath { pairs.append(("relative_path", relativePath)) }
     if let volumePath { pairs.append(("volume_path", volumePath)) }
     if let absoluteWin32Path { pairs.append(("absolute_win32_path", absoluteWin32Path)) }
     pairs += otherValues.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
+    let lengths = pairs.flatMap { [$0.0.utf16.count * 2, $0.1.utf16.count * 2] }
+    guard pairs.count <= ParentLocator.maximumPairs, lengths.allSatisfy({ $0 <= Int(UInt16.max) }),
+      20 + pairs.count * 12 + lengths.reduce(0, +) <= Int(MetadataTable.maximumItemLength)
+    else {
+      throw ImageError(
+        .notSupported,
+        "\(escaped(file)): its parent locator would have \(pairs.count) keys with \(lengths.reduce(0, +)) bytes of text, and "
+          + "has no room for them: \(ParentLocator.maximumPairs) keys and 1 MiB are the most; convert it to a new image"
+      )
+    }
     var bytes = [UInt8](repeating: 0, count: 20 + pairs.count * 12)
     bytes.withUnsafeMutableBytes {
       $0.store(ParentLocator.vhdxType, at: 0)

@@ -128,7 +128,7 @@ extension VHDXImage {
       item(DiskParameters.Item.virtualDiskID, disk: true, withUnsafeBytes(of: identity.bytes) { Array($0) }),
     ]
     if case .differencing(let parent, let inherited) = options.kind {
-      items.append(item(DiskParameters.Item.parentLocator, disk: false, parent.encode()))
+      items.append(item(DiskParameters.Item.parentLocator, disk: false, try parent.encode(file: file.path)))
       // What belongs to the disk goes along to its child (2.6.1.2); the known ones were written above.
       items += inherited.filter {
         $0.isVirtualDisk && ($0.isUser || !DiskParameters.Item.known.contains($0.id))

@@ -14,7 +14,7 @@ extension VHDXImage {
   /// Errors: `.notSupported` when the region has no room for them; the host's. Before the last step the old items count.
   public func replaceMetadata(_ items: [MetadataItem]) throws(ImageError) {
     let old = try readMetadata()
-    let places = try placesForItems(items, old)
+    let places = try placesForItems(items, old.items, old.places)
     for (index, item) in items.enumerated() where !old.holds(item, at: places[index]) {
       try put(item.data, at: regions.metadata.offset + places[index])
     }
@@ -32,13 +32,33 @@ extension VHDXImage {
     try commit()
   }
 
-  /// Changes what the file says of its parent. As `replaceMetadata`.
+  /// Changes what the file says of its parent. As `replaceMetadata`; `.notSupported` also for a locator that is too long.
   public func replaceParentLocator(_ locator: ParentLocator) throws(ImageError) {
-    var items = try currentMetadata()
+    try replaceMetadata(try metadata(try currentMetadata(), with: locator))
+  }
+
+  /// The items with another parent locator in the place of the one among them. Errors: `.notSupported`.
+  public func metadata(
+    _ items: [MetadataItem], with locator: ParentLocator
+  ) throws(ImageError) -> [MetadataItem] {
+    var items = items
     guard let index = items.firstIndex(where: { $0.id == DiskParameters.Item.parentLocator && !$0.isUser })
     else { throw ImageError(.notSupported, "\(escaped(file.path)): has no parent") }
-    items[index].data = locator.encode()
-    try replaceMetadata(items)
+    items[index].data = try locator.encode(file: file.path)
+    return items
+  }
+
+  /// Whether `replaceMetadata` finds room for each of these, one after the other. Changes nothing. Waits.
+  ///
+  /// Errors: `.notSupported` when it does not.
+  public func checkRoom(forMetadata steps: [[MetadataItem]]) throws(ImageError) {
+    let old = try readMetadata()
+    var (present, taken) = (old.items, old.places)
+    for items in steps {
+      let places = try placesForItems(items, present, taken)
+      taken = zip(items, places).map { $1..<($1 + UInt64($0.data.count)) }
+      present = items
+    }
   }
 
   /// The items of another file's disk in the place of this one's: those that belong to the disk, its size among them,
@@ -108,14 +128,14 @@ extension VHDXImage {
 
   /// A place for each item: its own if it is there already as it is, else one where nothing is.
   private func placesForItems(
-    _ items: [MetadataItem], _ old: MetadataTable
+    _ items: [MetadataItem], _ present: [MetadataItem], _ presentPlaces: [Range<UInt64>]
   ) throws(ImageError) -> [UInt64] {
     guard items.count <= Int(MetadataTable.maximumEntries) else { throw noRoomForMetadata() }
-    var taken = old.places.filter { !$0.isEmpty }
+    var taken = presentPlaces.filter { !$0.isEmpty }
     var places: [UInt64] = []
     for item in items {
-      if let index = old.items.firstIndex(of: item) {
-        places.append(old.places[index].lowerBound)
+      if let index = present.firstIndex(of: item) {
+        places.append(presentPlaces[index].lowerBound)
         continue
       }
       let length = UInt64(item.data.count)

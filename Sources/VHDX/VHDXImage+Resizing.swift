@@ -23,6 +23,27 @@ extension VHDXImage {
     try moveBlockTable(entries: wanted.entries)
   }
 
+  /// Bytes by which the block table's move makes the file larger for a disk of `size` bytes; 0 where it stays where it is.
+  /// Changes nothing.
+  ///
+  /// Errors: `.notSupported` when such a disk needs a longer table than a region can be.
+  public func tableGrowth(forSize size: UInt64) throws(ImageError) -> UInt64 {
+    let wanted = BlockTableGeometry(
+      virtualSize: size, blockSize: blockSize, logicalSectorSize: UInt64(logicalSectorSize),
+      isDifferencing: isDifferencing)
+    guard wanted.entries * 8 > regions.blockTable.length else { return 0 }
+    return try tableLength(entries: wanted.entries)
+  }
+
+  private func tableLength(entries: UInt64) throws(ImageError) -> UInt64 {
+    let length = (entries * 8 + VHDXFormat.mebibyte - 1) / VHDXFormat.mebibyte * VHDXFormat.mebibyte
+    guard length <= UInt64(UInt32.max) else {
+      throw ImageError(
+        .notSupported, "\(escaped(file.path)): the block table of such a disk is longer than a region can be")
+    }
+    return length
+  }
+
   /// Clears the entries behind those of this disk, as far as a disk of `size` bytes has some. Durable when it returns.
   public func clearEntries(ofSize size: UInt64) throws(ImageError) {
     let other = BlockTableGeometry(
@@ -52,11 +73,7 @@ extension VHDXImage {
 
   /// Writes the table anew at the end of the file, with more room, and lets the region tables speak of it.
   private func moveBlockTable(entries: UInt64) throws(ImageError) {
-    let length = (entries * 8 + VHDXFormat.mebibyte - 1) / VHDXFormat.mebibyte * VHDXFormat.mebibyte
-    guard length <= UInt64(UInt32.max) else {
-      throw ImageError(
-        .notSupported, "\(escaped(file.path)): the block table of such a disk is longer than a region can be")
-    }
+    let length = try tableLength(entries: entries)
     try commit()
     let place = try tables.withLock { (tables) throws(ImageError) -> UInt64 in
       try tables.space.allocateAtEnd(length, file: file)

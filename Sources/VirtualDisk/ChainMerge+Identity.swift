@@ -2,16 +2,23 @@ import ChangeTracking
 import Storage
 import VHDX
 
-/// What the destination's child says of it (VHDX 2.6.2.6.3, `parent_linkage2`).
+/// What the destination's child says of it (VHDX 2.6.2.6.3, `parent_linkage2`), and of the merge (`MergeMark`).
 extension ChainMerge {
-  /// Chooses the identity that the destination is to get, and tells its child, durably. A VHD has none that changes.
-  func announce() throws(ImageError) -> ImageState.WriteIdentity {
-    guard case .vhdx(let parent) = destination, case .vhdx(let image) = child else {
-      return ImageState.WriteIdentity(fileWriteGUID: .random(), dataWriteGUID: .random())
-    }
-    guard let recorded = image.parentLocator else {
+  /// What is said before the destination changes. A VHD says nothing.
+  struct Announcement {
+    /// The destination's next DataWriteGuid.
+    var identity: GUID
+    var child: VHDX.ParentLocator
+    /// The same as `child` where the source is the destination's child.
+    var source: VHDX.ParentLocator
+  }
+
+  func announcement() throws(ImageError) -> Announcement? {
+    guard case .vhdx(let parent) = destination, case .vhdx(let child) = child, case .vhdx(let source) = source
+    else { return nil }
+    guard let recorded = child.parentLocator, var sourceLocator = source.parentLocator else {
       throw ImageError(
-        .notSupported, "\(escaped(image.file.path)): is not differencing, and cannot be merged")
+        .notSupported, "\(escaped(child.file.path)): is not differencing, and cannot be merged")
     }
     let current = parent.dataWriteGUID
     var wanted = recorded
@@ -20,31 +27,88 @@ extension ChainMerge {
     let announced = recorded.linkage == current ? recorded.linkage2 : nil
     let next = announced.flatMap { $0 == current ? nil : $0 } ?? .random()
     wanted.linkage2 = next
-    if depth > 1 { MergeSource(of: images[0]).store(in: &wanted) }
-    if wanted == recorded {
-      // A program that was killed may have written it without a flush.
-      try image.file.flush()
-    } else {
-      try tellChild(wanted)
+
+    var mark = MergeMark(
+      id: .random(), name: images[0].reference.name, source: source.dataWriteGUID, own: child.dataWriteGUID,
+      destination: next)
+    let carried = MergeIDs.of(sourceLocator)
+    // A merge that was cut off, of the same content: copies of the source that were made since are as good.
+    if let old = MergeMark(recorded), let id = old.id, !old.isSettled, carried.contains(id),
+      old.source == mark.source
+    {
+      mark.id = id
     }
-    locator = wanted
-    return ImageState.WriteIdentity(fileWriteGUID: .random(), dataWriteGUID: next)
+    mark.store(in: &wanted)
+    let known = Set(images.compactMap(\.mergeMark?.id))
+    var ids = carried.intersection(known)
+    if let id = mark.id { ids.insert(id) }
+    if depth == 1 {
+      MergeIDs.store(ids, in: &wanted)
+      sourceLocator = wanted
+    } else {
+      MergeIDs.store(ids, in: &sourceLocator)
+    }
+    return Announcement(identity: next, child: wanted, source: sourceLocator)
+  }
+
+  /// Chooses the identity that the destination is to get, and tells its child, durably. A VHD has none that changes.
+  func announce() throws(ImageError) -> ImageState.WriteIdentity {
+    guard let told = try announcement() else {
+      return ImageState.WriteIdentity(fileWriteGUID: .random(), dataWriteGUID: .random())
+    }
+    // The source first: a mark whose merge no file carries would make the source useless by its own word.
+    if depth > 1 { try tell(told.source, level: 0) }
+    try tell(told.child, level: depth - 1)
+    locator = told.child
+    return ImageState.WriteIdentity(fileWriteGUID: .random(), dataWriteGUID: told.identity)
   }
 
   /// From now on the child knows the destination by its new identity only.
   func settle(_ identity: ImageState.WriteIdentity) throws(ImageError) {
     guard var wanted = locator else { return }
-    wanted.linkage = identity.dataWriteGUID
-    wanted.linkage2 = nil
-    try tellChild(wanted)
+    ChainMerge.settle(&wanted, identity.dataWriteGUID)
+    try replaceLocator(wanted, level: depth - 1)
     locator = wanted
   }
 
-  /// Changes the child's word of its parent. What it shows stays the same, and so does its DataWriteGuid, by which its own
+  static func settle(_ locator: inout VHDX.ParentLocator, _ identity: GUID) {
+    locator.linkage = identity
+    locator.linkage2 = nil
+  }
+
+  /// The destination holds the content of other merges now, of which what it stands on tells; nil: of none.
+  func inheritedLocator() -> VHDX.ParentLocator? {
+    guard case .vhdx(let image) = images[depth].layer, var locator = image.parentLocator else { return nil }
+    let below = Set(images[depth...].compactMap(\.mergeMark?.id))
+    let above = images[..<depth].reduce(into: Set<GUID>()) { $0.formUnion($1.mergeIDs) }
+    let own = MergeIDs.of(locator)
+    let ids = own.union(above.intersection(below))
+    guard ids != own else { return nil }
+    MergeIDs.store(ids, in: &locator)
+    return locator
+  }
+
+  /// Lets the destination say so. Its content is whole, and durable.
+  func inherit() throws(ImageError) {
+    guard let locator = inheritedLocator() else { return }
+    try replaceLocator(locator, level: depth)
+  }
+
+  private func tell(_ wanted: VHDX.ParentLocator, level: Int) throws(ImageError) {
+    guard case .vhdx(let image) = images[level].layer else { return }
+    if wanted == image.parentLocator {
+      // A program that was killed may have written it without a flush.
+      try image.file.flush()
+    } else {
+      try replaceLocator(wanted, level: level)
+    }
+  }
+
+  /// Changes a file's word of its parent. What it shows stays the same, and so does its DataWriteGuid, by which its
   /// children know it.
-  private func tellChild(_ wanted: VHDX.ParentLocator) throws(ImageError) {
-    guard case .vhdx(let image) = child else { return }
-    try images[depth - 1].layer.replaceParentLocator(wanted, image, trackings[depth - 1])
+  private func replaceLocator(_ wanted: VHDX.ParentLocator, level: Int) throws(ImageError) {
+    guard case .vhdx(let image) = images[level].layer else { return }
+    try images[level].layer.replaceParentLocator(wanted, image, trackings[level])
   }
 }
 
@@ -63,43 +127,5 @@ extension Layer {
       throw error
     }
     try tracking.finishWriting(self)
-  }
-}
-
-extension Layer {
-  /// Which image was merged past this file, if one was.
-  var mergeSource: MergeSource? {
-    guard case .vhdx(let image) = self, let locator = image.parentLocator else { return nil }
-    return MergeSource(locator)
-  }
-}
-
-/// Of which image the content was merged past a file: that file, and those between the two, are of use only below it.
-///
-/// It stands in the parent locator of the destination's child, beside the keys that the format defines, which other
-/// readers pass over.
-struct MergeSource: Equatable, Sendable {
-  private static let nameKey = "vhdfs_merge_source"
-  private static let identityKey = "vhdfs_merge_source_linkage"
-
-  /// The file's name.
-  var name: String
-  /// Its DataWriteGuid at that time.
-  var identity: GUID?
-
-  init(of image: SharedImage) {
-    name = image.reference.name
-    identity = image.layer.identifierForChildren
-  }
-
-  init?(_ locator: VHDX.ParentLocator) {
-    guard let name = locator.otherValues[MergeSource.nameKey] else { return nil }
-    self.name = name
-    identity = locator.otherValues[MergeSource.identityKey].flatMap { GUID($0) }
-  }
-
-  func store(in locator: inout VHDX.ParentLocator) {
-    locator.otherValues[MergeSource.nameKey] = name
-    locator.otherValues[MergeSource.identityKey] = identity.map { "{\($0)}" }
   }
 }

@@ -13,7 +13,8 @@ import VHDX
 /// 3. The destination gets that identity, the disk's size, and what belongs to the disk of the metadata.
 /// 4. Bytes and zeros, in ascending order. What lies there is nothing that the chain reads.
 /// 5. The destination is closed; its record forgets what it kept for the case that the merge would be cut off.
-/// 6. The child knows the destination by its new identity alone.
+/// 6. The destination says of which merges it holds the content, where what it stands on tells of some.
+/// 7. The child knows the destination by its new identity alone.
 ///
 /// Nobody else uses the files up to the destination meanwhile.
 ///
@@ -45,29 +46,11 @@ package final class ChainMerge: @unchecked Sendable {
   /// The destination's child in this chain.
   var child: Layer { images[depth - 1].layer }
 
-  /// Files that were merged past tell of it (see `MergeSource`).
+  /// Files that were merged past tell of it (see `MergeMark`).
   package var marksMergedFiles: Bool { if case .vhdx = destination { true } else { false } }
 
   /// Bytes of the disk when it is done.
   package var size: UInt64 { source.virtualSize }
-
-  /// Errors: `.notSupported` where the destination cannot become what the source is.
-  package func check() throws(ImageError) {
-    let path = escaped(destination.file.path)
-    guard destination.logicalSectorSize == source.logicalSectorSize else {
-      throw ImageError(
-        .notSupported, "\(path): has sectors of another size than \(escaped(source.file.path))")
-    }
-    if case .raw = destination {
-      throw ImageError(
-        .notSupported, "\(path): is a raw file, into which nothing is merged; convert the child")
-    }
-    guard case .vhd = destination, destination.virtualSize != size else { return }
-    throw ImageError(
-      .notSupported,
-      "\(path): has \(destination.virtualSize) bytes, and \(escaped(source.file.path)) has \(size); a VHD of a chain "
-        + "cannot get another size: convert the child to a new image")
-  }
 
   /// Bytes that are going to be copied. Waits.
   package func bytesToCopy(_ step: (UInt64) throws(ImageError) -> Void) throws(ImageError) -> UInt64 {
@@ -77,41 +60,6 @@ package final class ChainMerge: @unchecked Sendable {
       if !held.isZero { bytes += held.length }
     }
     return bytes
-  }
-
-  /// Bytes of these for which the destination has no room yet. Waits.
-  private func bytesWithoutRoom(_ step: (UInt64) throws(ImageError) -> Void) throws(ImageError) -> UInt64 {
-    var bytes: UInt64 = 0
-    try forEachHeld { (held) throws(ImageError) in
-      try step(0)
-      var done: UInt64 = 0
-      while !held.isZero, done < held.length {
-        let offset = held.offset + done
-        guard offset < destination.virtualSize else {
-          bytes += held.length - done
-          break
-        }
-        let limit = min(held.length - done, destination.virtualSize - offset)
-        let run = try destination.locate(offset, limit: limit, mayWait: true)
-        if run.kind == .zero || run.kind == .parent { bytes += run.length }
-        done += run.length
-      }
-    }
-    return bytes
-  }
-
-  /// Looks whether the host has room for what is going to be copied, before anything is changed. That it has is no
-  /// promise. Waits.
-  ///
-  /// Errors: ENOSPC.
-  package func checkRoom(_ step: (UInt64) throws(ImageError) -> Void) throws(ImageError) {
-    guard let free = destination.file.freeRoom() else { return }
-    let needed = try bytesWithoutRoom(step)
-    guard needed > free else { return }
-    throw ImageError(
-      errno: .noSpace,
-      "\(escaped(destination.file.path)): would grow by \(needed) bytes or more, and its file system has \(free) free; make "
-        + "room and merge again, or say force where it compresses")
   }
 
   /// Does it. Waits long.
@@ -130,6 +78,7 @@ package final class ChainMerge: @unchecked Sendable {
       closeAfterFailure()
       throw error
     }
+    try inherit()
     try settle(identity)
   }
 
@@ -248,7 +197,7 @@ extension ChainMerge {
   }
 
   /// What is held at an offset, and how far that goes; nil for what the destination decides, and those below it.
-  private func held(at offset: UInt64) throws(ImageError) -> (HeldRun?, UInt64) {
+  func held(at offset: UInt64) throws(ImageError) -> (HeldRun?, UInt64) {
     var limit = size - offset
     for level in 0...depth {
       let layer = images[level].layer

@@ -120,6 +120,14 @@ struct ChildSurvey {
     return found
   }
 
+  /// The images that hold the content of a merge (`MergeIDs`).
+  func carriers(of merge: GUID) -> [Found] {
+    var met: Set<FileIdentity> = []
+    return children.values.joined().filter {
+      $0.parent.mergeIDs.contains(merge) && met.insert($0.identity).inserted
+    }
+  }
+
   /// Files that may be children of one of that format, but for those `except`.
   func doubtful(_ format: ImageFormat, except: Set<FileIdentity>) -> [KnownChild] {
     doubtful.filter { entry in

@@ -79,28 +79,12 @@ extension DiskLibrary {
       name: reference.name, path: reference.path, identity: identity, facts: inspection.facts,
       readOnlyReason: readOnlyReason(reference, looksForChildren: looksForChildren),
       isOnline: open.withLock { $0.images[identity] != nil },
-      operation: open.withLock { $0.reserved[identity] }, validOnlyBelow: validOnlyBelow(reference))
-  }
-
-  /// The name of an image that was merged past this one, or past one that it stands on, and in whose chain it does not
-  /// stand itself. Waits.
-  private func validOnlyBelow(_ reference: ImageReference) -> String? {
-    var chain = MergedPast()
-    var seen: Set<FileIdentity> = []
-    var next: ImageReference? = reference
-    while let image = next, let inspection = inspect(image), seen.insert(inspection.stamp.identity).inserted,
-      seen.count <= ChainBuilder.maximumDepth
-    {
-      let found = chain.next(
-        image.name, identifier: inspection.identifierForChildren, inspection.mergeSource)
-      if let found { return found }
-      next = parent(of: image, inspection)
-    }
-    return nil
+      operation: open.withLock { $0.reserved[identity] },
+      validOnlyBelow: validOnlyBelow(reference, looksForIt: looksForChildren))
   }
 
   /// The file that an image means by its parent, where it is to be found. Waits.
-  private func parent(of child: ImageReference, _ inspection: Inspection) -> ImageReference? {
+  func parent(of child: ImageReference, _ inspection: Inspection) -> ImageReference? {
     guard let recorded = inspection.recordedParent else { return nil }
     return search.candidates(recorded, child: child).first { candidate in
       guard let stamp = candidate.stamp, stamp.identity != inspection.stamp.identity,

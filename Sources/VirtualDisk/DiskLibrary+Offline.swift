@@ -99,11 +99,13 @@ extension DiskLibrary {
       wake: { maintenance.wake() })
   }
 
-  /// The record of an image's changes.
+  /// The record of the changes of an image on which an operation works. A change that cannot be recorded fails then, before it
+  /// is made, whatever the library's own option is: an operation can be run again, and points that end cannot be had back.
   ///
   /// - Parameter isSoleWriter: `TrackingOptions.isSoleWriter` for this image, whatever the library's own is.
   func record(of image: SharedImage, isSoleWriter: Bool) -> DiskTracking {
     var options = tracking
+    options.isStrict = true
     if isSoleWriter { options.isSoleWriter = true }
     return DiskTracking(.beside(image.reference), options, warn: warn)
   }

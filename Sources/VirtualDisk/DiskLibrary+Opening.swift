@@ -105,6 +105,11 @@ extension DiskLibrary {
 
   func lock(_ file: HostFile, _ mode: ImageLock.Mode) throws(ImageError) {
     guard !(mode == .writer && !file.isWritable) else {
+      if access(file.path, W_OK) != 0, errno == EROFS {
+        throw ImageError(
+          errno: .readOnlyFileSystem, "\(escaped(file.path)): cannot be changed: its file system is read-only"
+        )
+      }
       throw ImageError(.accessDenied, "\(escaped(file.path)): may only be read")
     }
     if try file.lock(mode) == .unsupported { warn(SharedImage.noLocks(file)) }

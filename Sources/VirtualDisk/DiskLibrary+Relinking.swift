@@ -29,6 +29,16 @@ package final class TakenChild: Sendable {
       merge.destination, relativePath: relativePath, absolutePath: absolutePath, tracking)
   }
 
+  /// Whether the child has room for what `relink` writes. Changes nothing. Waits.
+  ///
+  /// Errors: `.notSupported` when it has not, and for files of two formats.
+  package func checkRelinking(
+    to merge: ChainMerge, relativePath: String, absolutePath: String
+  ) throws(ImageError) {
+    try image.layer.checkParent(
+      merge.destination, relativePath: relativePath, absolutePath: absolutePath)
+  }
+
   package func close() {
     guard !isClosed.exchange(true, ordering: .sequentiallyConsistent) else { return }
     library.open.withLock { $0.reserved[image.file.identity] = nil }

@@ -14,7 +14,7 @@ extension ImageDirectory {
   ) throws(ImageError) -> HostFile {
     let whole = absolutePath(name)
     // Always the same name: what a killed program left is used up by the next. The image's lock keeps others out.
-    let hidden = ".\(name).new"
+    let hidden = ImageDirectory.hiddenName(for: name)
     unlinkat(descriptor, hidden, 0)
     let created = openat(
       descriptor, hidden, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOCTTY | O_NOFOLLOW, 0o600)
@@ -38,6 +38,13 @@ extension ImageDirectory {
       unlinkat(descriptor, hidden, 0)
       throw error
     }
+  }
+
+  /// A name of 250 bytes or more would be too long with what is added to it: a checksum of it (FNV-1a) stands for it then.
+  static func hiddenName(for name: String) -> String {
+    guard name.utf8.count + 5 > 255 else { return ".\(name).new" }
+    let sum = name.utf8.reduce(0xCBF2_9CE4_8422_2325 as UInt64) { ($0 ^ UInt64($1)) &* 0x100_0000_01B3 }
+    return ".\(String(sum, radix: 16)).new"
   }
 
   private static func makingError(_ path: String, _ code: Int32) -> ImageError {

@@ -7,8 +7,6 @@ struct Inspection: Sendable {
   var facts: Result<ImageFacts, ImageError>
   var recordedParent: RecordedParent?
   var identifierForChildren: GUID?
-  /// Past it another image was merged; see `MergeSource`.
-  var mergeSource: MergeSource?
 }
 
 /// Looks at files without keeping them open, and remembers what was seen.
@@ -40,6 +38,6 @@ final class Inspector: Sendable {
     Inspection(
       stamp: stamp, facts: Result { () throws(ImageError) in try layer.facts() },
       recordedParent: layer.recordedParent,
-      identifierForChildren: layer.identifierForChildren, mergeSource: layer.mergeSource)
+      identifierForChildren: layer.identifierForChildren)
   }
 }

@@ -51,7 +51,8 @@ extension Layer {
         RecordedParent(
           format: .vhdx, identifiers: [$0.linkage] + ($0.linkage2.map { [$0] } ?? []),
           relativePaths: $0.relativePath.map { [$0] } ?? [],
-          otherPaths: [$0.volumePath, $0.absoluteWin32Path].compactMap { $0 }, timeStamp: nil)
+          otherPaths: [$0.volumePath, $0.absoluteWin32Path].compactMap { $0 }, timeStamp: nil,
+          mergeMark: MergeMark($0), mergeIDs: MergeIDs.of($0))
       }
     case .vhd(let image):
       image.parent.map {
@@ -89,6 +90,10 @@ struct RecordedParent: Sendable {
   var otherPaths: [String]
   /// VHD: the parent's modification time, seconds since 2000; nil when none is recorded.
   var timeStamp: UInt32?
+  /// VHDX: which image was merged past the child, if one was.
+  var mergeMark: MergeMark?
+  /// VHDX: the merges of which the child holds the content.
+  var mergeIDs: Set<GUID> = []
 
   var allPaths: [String] { relativePaths + otherPaths }
   /// XenServer's way to say that the parent is a raw disk.

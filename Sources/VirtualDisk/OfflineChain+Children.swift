@@ -42,7 +42,7 @@ extension OfflineChain {
     return references
   }
 
-  private func parent(_ depth: Int) -> ChildSurvey.Parent {
+  func parent(_ depth: Int) -> ChildSurvey.Parent {
     let image = images[depth]
     return ChildSurvey.Parent(
       identity: image.file.identity, identifier: image.layer.identifierForChildren, format: image.layer.format

@@ -17,6 +17,14 @@ extension OfflineChain {
   /// The leaf is differencing.
   package var hasParent: Bool { images[0].layer.isDifferencing }
 
+  /// Whether the folder of a file of the chain allows its removal, as far as that can be known before. Changes nothing.
+  ///
+  /// Errors: `.accessDenied`; EROFS.
+  package func checkRemovable(at depth: Int) throws(ImageError) {
+    let reference = images[depth].reference
+    try reference.directory.checkRemovable(reference.name)
+  }
+
   /// Removes a file of the chain, and the record of its changes first: one without its image is of no use, and would be
   /// taken for another's of that name. Durable when it returns.
   package func remove(at depth: Int) throws(ImageError) {
@@ -33,26 +41,38 @@ extension OfflineChain {
 extension ImageDirectory {
   /// Removes a file beneath this directory, durably.
   fileprivate func remove(_ name: String, mayBeMissing: Bool) throws(ImageError) {
-    func failure(_ code: Int32) -> ImageError {
-      let cause = Errno(rawValue: code)
-      return ImageError(
-        errno: cause, "\(escaped(absolutePath(name))): cannot be removed: \(cause.description)")
+    try withFolder(of: name) { (folder, last) throws(ImageError) in
+      guard unlinkat(folder, last, 0) == 0 else {
+        if errno == ENOENT, mayBeMissing { return }
+        throw removalError(name, errno)
+      }
+      while fsync(folder) != 0 {
+        if errno != EINTR { throw removalError(name, errno) }
+      }
     }
-    // By its folder's own descriptor, because unlinkat follows links in the middle of a path.
-    var folder = descriptor
-    var last = name
-    if let slash = name.lastIndex(of: "/") {
-      folder = linux_open_beneath(descriptor, String(name[..<slash]), O_RDONLY | O_DIRECTORY)
-      guard folder >= 0 else { throw failure(errno) }
-      last = String(name[name.index(after: slash)...])
+  }
+
+  fileprivate func checkRemovable(_ name: String) throws(ImageError) {
+    try withFolder(of: name) { (folder, _) throws(ImageError) in
+      guard faccessat(folder, ".", W_OK | X_OK, AT_EACCESS) != 0 else { return }
+      throw removalError(name, errno)
     }
-    defer { if folder != descriptor { Glibc.close(folder) } }
-    guard unlinkat(folder, last, 0) == 0 else {
-      if errno == ENOENT, mayBeMissing { return }
-      throw failure(errno)
-    }
-    while fsync(folder) != 0 {
-      if errno != EINTR { throw failure(errno) }
-    }
+  }
+
+  /// By the folder's own descriptor, because unlinkat follows links in the middle of a path.
+  private func withFolder(
+    of name: String, _ body: (Int32, String) throws(ImageError) -> Void
+  ) throws(ImageError) {
+    guard let slash = name.lastIndex(of: "/") else { return try body(descriptor, name) }
+    let folder = linux_open_beneath(descriptor, String(name[..<slash]), O_RDONLY | O_DIRECTORY)
+    guard folder >= 0 else { throw removalError(name, errno) }
+    defer { Glibc.close(folder) }
+    try body(folder, String(name[name.index(after: slash)...]))
+  }
+
+  private func removalError(_ name: String, _ code: Int32) -> ImageError {
+    let cause = Errno(rawValue: code)
+    return ImageError(
+      errno: cause, "\(escaped(absolutePath(name))): cannot be removed: \(cause.description)")
   }
 }

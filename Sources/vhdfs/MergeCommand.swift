@@ -8,14 +8,16 @@ struct MergeCommand: ParsableCommand {
     abstract: "Merges a differencing image into a parent of its chain.",
     discussion: """
       The parent then reads exactly as the image did; its points and those of the image answer for changes as before. \
-      Without --into it is the direct parent. The image and the files between stay as they are, and may not be written \
-      any more: --delete removes them when everything is on the medium.
+      Without --into it is the direct parent. Nothing is removed unless asked: the image may be used as before, though what \
+      is written to it then is not in the parent; the files between are of use only below the image. --delete removes \
+      all of them when everything is on the medium.
 
       Other images whose chains go through the parent, or through a file between, show wrong data afterwards or cannot \
       be opened: they are named, and nothing is done unless --force is given. Children of the image itself stay good; \
       --relink makes them children of the parent.
 
       A merge that was ended in the middle, by Ctrl-C or a power cut, leaves a chain that reads as before; run it again. \
+      Ended while files were relinked or removed, it is run again too, and does only what is left of that. \
       A VHD does not tell whether another program wrote it since: if it has reference points, say --sole-writer, which keeps \
       them, or --force.
 

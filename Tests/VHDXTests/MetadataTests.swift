@@ -137,7 +137,7 @@ struct MetadataTests {
   @Test func unknownKeysOfALocatorStay() throws {
     var locator = ParentLocator(linkage: .random(), relativePath: ".\\a.vhdx")
     locator.otherValues = ["some_key": "some value", "another": ""]
-    let again = try ParentLocator(locator.encode(), file: "image", at: 0)
+    let again = try ParentLocator(locator.encode(file: "image"), file: "image", at: 0)
     #expect(again == locator)
   }
 }

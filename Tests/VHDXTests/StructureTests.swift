@@ -35,14 +35,14 @@ struct StructureTests {
     let locator = ParentLocator(
       linkage: .random(), linkage2: .random(), relativePath: ".\\päréñt 😀.vhdx",
       absoluteWin32Path: "\\\\?\\C:\\x.vhdx")
-    #expect(try ParentLocator(locator.encode(), file: "x", at: 0) == locator)
+    #expect(try ParentLocator(locator.encode(file: "x"), file: "x", at: 0) == locator)
   }
 
   @Test("A parent locator has 256 pairs at most")
   func parentLocatorPairs() throws {
-    var bytes = ParentLocator(
+    var bytes = try ParentLocator(
       linkage: .random(), linkage2: .random(), relativePath: ".\\x.vhdx", absoluteWin32Path: nil
-    ).encode()
+    ).encode(file: "x")
     bytes += [UInt8](repeating: 0, count: 8192)
     bytes.replaceSubrange(18..<20, with: [1, 1])
     let error = #expect(throws: ImageError.self) { try ParentLocator(bytes, file: "x", at: 0) }

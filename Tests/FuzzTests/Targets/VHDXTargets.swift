@@ -147,7 +147,7 @@ extension FuzzTarget {
       let paths = [locator.relativePath, locator.volumePath, locator.absoluteWin32Path].compactMap { $0 }
       try require(!paths.isEmpty, "a locator without a path")
       let again = answer { () throws(ImageError) in
-        try VHDX.ParentLocator(locator.encode(), file: "locator", at: 0)
+        try VHDX.ParentLocator(locator.encode(file: "locator"), file: "locator", at: 0)
       }
       try require(again == locator, "a parent locator does not survive being written and read")
     },
