@@ -50,9 +50,11 @@ extension Merge {
       if !past.isSourceKnown { return try removal(chain, depth) }
     }
     if merge.isSettled, try merge.hasPointsOfAll() { return .finish }
-    let isBesideOthers = !chain.children(at: depth).isEmpty
+    let isBesideOthers = !chain.children(at: depth).certain.isEmpty
     if merge.isSettled, isBesideOthers, !choices.isForced { throw newPoints(chain, depth) }
-    return isBesideOthers && !merge.marksMergedFiles ? .mergeUnlessSame : .merge
+    // Looked for only by a run that would have something left to do.
+    let mayBeLeft = choices.deletes || choices.relinks
+    return mayBeLeft && isBesideOthers && !merge.marksMergedFiles ? .mergeUnlessSame : .merge
   }
 
   /// The content is merged, and only points that were made since are not: to change the destination for them would cost its other
