@@ -103,6 +103,7 @@ extension BlockStore {
     var low = layout.tablesEnd
     var first = 0
     var last = blocks.count - 1
+    var targets: [UInt64] = []
     while first <= last {
       let next = (blocks[first] >> 32) * BlockLayout.sector
       guard let place = place(from: low, before: next) else {
@@ -110,14 +111,18 @@ extension BlockStore {
         first += 1
         continue
       }
-      let mover = blocks[last]
+      targets.append(place)
+      low = place + roomLength
+      last -= 1
+    }
+    // The first goes to the first hole: what is read lies in order, and what is written.
+    for (number, place) in zip((last + 1)..<blocks.count, targets) {
+      let mover = blocks[number]
       packing.moves.append(
         BlockMove(
           number: UInt32(truncatingIfNeeded: mover), from: UInt32(mover >> 32),
           to: UInt32(place / BlockLayout.sector), needsCommit: false))
-      blocks[last] = (place / BlockLayout.sector) << 32 | mover & 0xFFFF_FFFF
-      low = place + roomLength
-      last -= 1
+      blocks[number] = (place / BlockLayout.sector) << 32 | mover & 0xFFFF_FFFF
     }
     blocks.sort()
   }

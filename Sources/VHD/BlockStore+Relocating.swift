@@ -42,10 +42,11 @@ extension BlockStore {
   /// Copies some, one after the other; then makes the copies their places, with one commit for all.
   private func move(_ moves: ArraySlice<BlockMove>, _ monitor: RelocationMonitor) throws(ImageError) {
     var copied = 0
+    var known: Range<UInt64> = 0..<0
     do throws(ImageError) {
       for move in moves {
         copied += 1
-        try copy(from: place(move.from), to: place(move.to), monitor)
+        try copy(from: place(move.from), to: place(move.to), &known, monitor)
       }
     } catch {
       // The table knows nothing of the copies; they need not reach the medium.
@@ -62,14 +63,16 @@ extension BlockStore {
 
   private func place(_ sectors: UInt32) -> UInt64 { UInt64(sectors) * BlockLayout.sector }
 
-  private func copy(from source: UInt64, to target: UInt64, _ monitor: RelocationMonitor) throws(ImageError) {
+  private func copy(
+    from source: UInt64, to target: UInt64, _ known: inout Range<UInt64>, _ monitor: RelocationMonitor
+  ) throws(ImageError) {
     try monitor.check()
     // What is a hole in the source is not copied.
     try file.punch(at: target, length: roomLength)
     // A writer may have cut what of the disk's last block no disk byte lies in.
     let end = state.withLock { $0.bounds.end }
     let length = min(roomLength, max(end, source) - source)
-    try file.copy(from: source, to: target, length: length) { (count) throws(ImageError) in
+    try file.copy(from: source, to: target, length: length, known: &known) { (count) throws(ImageError) in
       monitor.copied(count)
       try monitor.check()
     }

@@ -51,22 +51,27 @@ extension VHDXImage {
   {
     // Where the file would end if all below were in use: what lies there or behind is to move.
     let limit = max(layout.structuresEnd, layout.usedCount)
-    // Bitmaps and blocks: holes are only taken here, so that a search goes on where the last one of its kind ended.
-    var searched: (bitmaps: UInt64, blocks: UInt64) = (0, 0)
+    var bitmaps = TailMoves()
+    var blocks = TailMoves()
     for number in units.indices.reversed() {
       let (place, index) = (units[number] >> 32, units[number] & 0xFFFF_FFFF)
       let length = unitLength(index) / VHDXFormat.mebibyte
       guard place + length > limit else { break }
-      let isBitmap = geometry.isBitmap(index: index)
-      let start = isBitmap ? searched.bitmaps : searched.blocks
-      let hole = layout.takeLowestHole(length, from: start, below: place)
-      if isBitmap { searched.bitmaps = hole ?? place } else { searched.blocks = hole ?? place }
-      guard let hole, let from = UInt32(exactly: place) else { continue }
+      if geometry.isBitmap(index: index) {
+        bitmaps.add(number, at: place, length, &layout)
+      } else {
+        blocks.add(number, at: place, length, &layout)
+      }
+    }
+    for (number, hole) in bitmaps.pairs + blocks.pairs {
+      let (place, index) = (units[number] >> 32, units[number] & 0xFFFF_FFFF)
       packing.moves.append(
-        BlockMove(number: UInt32(truncatingIfNeeded: index), from: from, to: UInt32(hole), needsCommit: false)
-      )
+        BlockMove(
+          number: UInt32(truncatingIfNeeded: index), from: UInt32(place), to: UInt32(hole), needsCommit: false
+        ))
       units[number] = hole << 32 | index
     }
+    packing.moves.sort { $0.from < $1.from }
     units.sort()
     layout.end = units.last.map { ($0 >> 32) + unitLength($0 & 0xFFFF_FFFF) / VHDXFormat.mebibyte } ?? 0
   }
@@ -113,6 +118,29 @@ extension VHDXImage {
       }
       body(geometry.bitmapIndex(chunk: chunk), place)
     }
+  }
+}
+
+/// What moves from the tail, all of one length: the last of them is noted first.
+private struct TailMoves {
+  private var movers: [Int] = []
+  private var holes: [UInt64] = []
+  /// Holes are only taken: a search goes on where the last one ended.
+  private var searched: UInt64 = 0
+
+  mutating func add(_ mover: Int, at place: UInt64, _ length: UInt64, _ layout: inout PackedLayout) {
+    guard let hole = layout.takeLowestHole(length, from: searched, below: place) else {
+      searched = place
+      return
+    }
+    searched = hole
+    movers.append(mover)
+    holes.append(hole)
+  }
+
+  /// The first goes to the first hole: what is read lies in order, and what is written. Each hole ends before the first.
+  var pairs: [(mover: Int, hole: UInt64)] {
+    zip(movers.reversed(), holes).map { (mover: $0, hole: $1) }
   }
 }
 

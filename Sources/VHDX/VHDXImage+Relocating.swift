@@ -40,11 +40,12 @@ extension VHDXImage {
   private func move(_ moves: ArraySlice<BlockMove>, _ monitor: RelocationMonitor) throws(ImageError) {
     var claimed: [Range<UInt64>] = []
     var relocated = 0
+    var known: Range<UInt64> = 0..<0
     do throws(ImageError) {
       for move in moves {
         let target = try claim(move)
         claimed.append(target)
-        try copy(from: place(move.from), to: target, monitor)
+        try copy(from: place(move.from), to: target, &known, monitor)
       }
       for move in moves {
         try relocate(move)
@@ -83,16 +84,17 @@ extension VHDXImage {
     return target
   }
 
-  private func copy(from source: UInt64, to target: Range<UInt64>, _ monitor: RelocationMonitor)
-    throws(ImageError)
-  {
+  private func copy(
+    from source: UInt64, to target: Range<UInt64>, _ known: inout Range<UInt64>, _ monitor: RelocationMonitor
+  ) throws(ImageError) {
     try monitor.check()
     let whole = UInt64(target.count)
     // What is a hole in the source is not copied.
     try file.punch(at: target.lowerBound, length: whole)
     // The disk's last block may reach behind the file's end.
     let length = min(whole, max(try file.size(), source) - source)
-    try file.copy(from: source, to: target.lowerBound, length: length) { (count) throws(ImageError) in
+    try file.copy(from: source, to: target.lowerBound, length: length, known: &known) {
+      (count) throws(ImageError) in
       monitor.copied(count)
       try monitor.check()
     }

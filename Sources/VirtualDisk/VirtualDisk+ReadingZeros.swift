@@ -8,6 +8,8 @@ extension VirtualDisk {
     let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Int(step), alignment: 4096)
     /// Bytes read so far.
     var count: UInt64 = 0
+    /// Where a file was found to have no holes: some hosts look through all that follows to find the next one.
+    fileprivate var known: (file: ObjectIdentifier, range: Range<UInt64>)?
     deinit { buffer.deallocate() }
   }
 
@@ -51,10 +53,15 @@ extension HostFile {
     _ range: Range<UInt64>, _ reader: VirtualDisk.ZeroReader, check: () throws(ImageError) -> Void
   ) throws(ImageError) -> Bool {
     var position = range.lowerBound
-    while let data = nextData(from: position, end: range.upperBound) {
-      let hole = nextHole(from: data, end: range.upperBound)
-      guard hole > data else { break }
-      position = data
+    while position < range.upperBound {
+      if reader.known?.file != ObjectIdentifier(self) || reader.known?.range.contains(position) != true {
+        guard let data = nextData(from: position, end: range.upperBound) else { break }
+        let hole = nextHole(from: data, end: UInt64(Int64.max))
+        guard hole > data else { break }
+        reader.known = (ObjectIdentifier(self), data..<hole)
+        position = data
+      }
+      let hole = min(reader.known?.range.upperBound ?? 0, range.upperBound)
       while position < hole {
         let count = min(VirtualDisk.ZeroReader.step, hole - position)
         let part = UnsafeMutableRawBufferPointer(rebasing: reader.buffer[..<Int(count)])
