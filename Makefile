@@ -34,7 +34,7 @@ all: build
 # What building and mounting need; what the tests and the demo compare with; what the benchmarks compare with.
 BUILD_PACKAGES = libfuse3-dev fuse3 libisal-dev pkg-config
 TEST_PACKAGES = qemu-utils qemu-system-common libvhdi-utils p7zip-full fdisk gdisk fio e2fsprogs xfsprogs ntfs-3g \
-  dosfstools zstd bsdutils util-linux python3 sqlite3 psmisc nbdkit libnbd-bin
+  grub-common $(if $(filter x86_64,$(shell uname -m)),grub-pc-bin) dosfstools zstd bsdutils util-linux python3 sqlite3 psmisc nbdkit libnbd-bin
 
 deps:
 	@scripts/install-packages $(BUILD_PACKAGES)

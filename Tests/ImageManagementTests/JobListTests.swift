@@ -6,36 +6,8 @@ import VirtualDisk
 
 @testable import ImageManagement
 
-func pause(milliseconds: UInt32) { usleep(milliseconds * 1000) }
-
 /// The engine, with operations made here.
 @Suite struct JobListTests {
-  /// What an observer was told, in words.
-  private final class Diary: Sendable {
-    private let words = Mutex<[String]>([])
-    var lines: [String] { words.withLock { $0 } }
-
-    func note(_ job: Job, _ event: JobList.Event) {
-      let word =
-        switch event {
-        case .started: "started \(job.state.rawValue)"
-        case .refused(let error): "refused \(error.sentence)"
-        case .ended: "ended \(job.state.rawValue)"
-        }
-      words.withLock { $0.append(word) }
-    }
-  }
-
-  /// A clock that is set.
-  private final class HandClock: Sendable {
-    let now = Atomic<UInt64>(1_000_000_000)
-    func advance(milliseconds: UInt64) { now.add(milliseconds * 1_000_000, ordering: .relaxed) }
-    var clock: JobClock {
-      JobClock(
-        wallTime: { 1_763_735_999_000_000_000 }, monotonic: { [self] in now.load(ordering: .relaxed) })
-    }
-  }
-
   private static let library = Result { () throws(ImageError) in try DiskLibrary(sources: ["/sys"]) }
 
   /// A file of its own for each name.
@@ -74,7 +46,7 @@ func pause(milliseconds: UInt32) { usleep(milliseconds * 1000) }
   @Test func aJobRunsThroughItsStates() throws {
     let clock = HandClock()
     let list = JobList(clock: clock.clock)
-    let (diary, checked, halfway, goOn) = (Diary(), Door(), Door(), Door())
+    let (diary, checked, halfway, goOn) = (JobDiary(), Door(), Door(), Door())
     let script = ScriptedOperation.Script(
       check: { _ in checked.wait() },
       body: { progress in
@@ -142,7 +114,7 @@ func pause(milliseconds: UInt32) { usleep(milliseconds * 1000) }
 
   @Test func whatIsRefusedIsNoJob() throws {
     let list = JobList()
-    let diary = Diary()
+    let diary = JobDiary()
     let script = ScriptedOperation.Script(check: { _ throws(ImageError) in
       throw ImageError(.invalidParameter, "no such mode")
     })
@@ -219,7 +191,7 @@ func pause(milliseconds: UInt32) { usleep(milliseconds * 1000) }
   /// What is not confirmed when the operation has the image is no job, and gives everything back.
   @Test func whatIsNotConfirmedIsNoJob() throws {
     let list = JobList()
-    let diary = Diary()
+    let diary = JobDiary()
     let script = ScriptedOperation.Script()
     try start(
       list, "confirm.vhdx", script,

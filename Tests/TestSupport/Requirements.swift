@@ -31,6 +31,11 @@ extension Trait where Self == ConditionTrait {
     .enabled(if: Corpus.directory != nil, "skipped: \(Corpus.missing)")
   }
 
+  /// The test needs a file that a package brings along.
+  public static func requiresFile(_ path: String) -> Self {
+    .enabled(if: access(path, R_OK) == 0, "skipped: not installed: \(path)")
+  }
+
   /// The test needs these programs in PATH.
   public static func requiresPrograms(_ programs: String...) -> Self {
     let missing = programs.filter { !isInstalled($0) }
