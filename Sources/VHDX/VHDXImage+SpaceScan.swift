@@ -64,8 +64,10 @@ extension VHDXImage {
         isPartlyPresent = isPartlyPresent || entry.state == .partiallyPresent
         if geometry.isBitmap(index: index + number) {
           // The next new block of the chunk would bring a bitmap, by which those blocks are the parent's.
-          guard !isPartlyPresent || entry.state == .fullyPresent else {
-            throw notWritten("partly present blocks have no sector bitmap")
+          if isPartlyPresent, entry.state != .fullyPresent {
+            let chunk = (index + number) / (geometry.chunkRatio + 1)
+            let isMissing = inSession ? try isBitmapMissing(chunk: chunk) : true
+            guard !isMissing else { throw notWritten("partly present blocks have no sector bitmap") }
           }
           isPartlyPresent = false
         }
@@ -85,6 +87,15 @@ extension VHDXImage {
       index += count
     }
     return used
+  }
+
+  /// Whether a chunk has partly present blocks and no sector bitmap, by what the session knows: a commit writes the pages
+  /// of the table one after the other, and between two of them the medium may have the one and not the other.
+  private func isBitmapMissing(chunk: UInt64) throws(ImageError) -> Bool {
+    // In this order: a block that becomes partly present brings its bitmap along.
+    guard isDifferencing else { return true }
+    guard try isBitmapNeeded(chunk: chunk, without: { _ in false }) else { return false }
+    return try bitmapRoom(chunk: chunk) == nil
   }
 
   private func add(

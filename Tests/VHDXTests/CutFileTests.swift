@@ -85,6 +85,29 @@ import Testing
     }
   }
 
+  /// A commit writes the table page by page, and may end in the middle: what the session knows holds.
+  @Test func aTableThatIsBeingWrittenIsNotDamaged() throws {
+    let file = HostFile(path: "child", double: RecordedFile())
+    let parent = ParentLocator(linkage: .random(), relativePath: ".\\parent.vhdx")
+    try VHDXImage.create(
+      file,
+      VHDXCreation(
+        kind: .differencing(parent: parent, inherited: []), virtualSize: 1 << 40, blockSize: Self.mebibyte))
+    let image = try VHDXImage(file)
+    try image.beginWriting()
+    _ = try write(image, block: 9)
+    try image.commit()
+    #expect(try image.locate(9 << 20, limit: 4096, mayWait: true).kind == .data)
+    let place = image.regions.blockTable.offset + image.geometry.bitmapIndex(chunk: 0) * 8
+    var entry = [UInt8](repeating: 0, count: 8)
+    try entry.withUnsafeMutableBytes { try file.read(into: $0, at: place) }
+    #expect(entry != [UInt8](repeating: 0, count: 8), "the block is partly present, and has a bitmap")
+    try file.write([UInt8](repeating: 0, count: 8), at: place)
+    try image.scanSpace()
+    _ = try write(image, block: 10)
+    try image.finishWriting()
+  }
+
   /// A bitmap that is made for a new block says of every other block of its chunk that the parent has it: those that
   /// are partly present, and whose bitmap is lost, must stay damaged, whether the table is long or short.
   @Test(arguments: [UInt64(1) << 40, 64 << 20])
