@@ -8,6 +8,25 @@ import Testing
 struct SpaceMapTests {
   static let mebibyte = VHDXFormat.mebibyte
 
+  @Test("A place that was chosen beforehand is had only where all of it is free, and once")
+  func claiming() throws {
+    let file = HostFile(path: "space", double: RecordedFile())
+    try file.resize(to: 10 * SpaceMapTests.mebibyte)
+    var space = SpaceMap(fileSize: 10 * SpaceMapTests.mebibyte)
+    var use = SpaceUse(fileSize: 10 * SpaceMapTests.mebibyte)
+    func mebibytes(_ range: Range<UInt64>) -> Range<UInt64> {
+      (range.lowerBound * SpaceMapTests.mebibyte)..<(range.upperBound * SpaceMapTests.mebibyte)
+    }
+    for range in [0..<4, 6..<7] as [Range<UInt64>] { _ = use.add(mebibytes(range)) }
+    space.adopt(used: use)
+    for (range, isFree) in [(3..<5, false), (5..<7, false), (4..<6, true), (5..<6, false), (9..<12, true)]
+      as [(Range<UInt64>, Bool)]
+    {
+      #expect(try space.claim(mebibytes(range), file: file) == isFree, "\(range)")
+    }
+    #expect(try file.size() >= 12 * SpaceMapTests.mebibyte)
+  }
+
   @Test("Room goes to one block at a time, whatever is released and used again")
   func random() throws {
     let file = HostFile(path: "space", double: RecordedFile())
